@@ -1,0 +1,66 @@
+/* The model: configuration, flat weights, and its forward and backward pass over the operation table.
+ *
+ * Used by lib/train and lib/api. Weights, gradients and Fisher are flat device buffers in the order of layout.h. */
+#ifndef EWCI_MODEL_MODEL_H
+#define EWCI_MODEL_MODEL_H
+
+#include <stdbool.h>
+
+#include "core/context.h"
+#include "libewc.h"
+#include "model/layout.h"
+#include "ops.h"
+
+typedef struct ewci_workspace ewci_workspace; /* activations and scratch: workspace.h */
+
+struct ewc_model {
+    ewc_context *ctx;
+    ewc_model_config config;
+    ewci_layout layout;
+    float *weights;            /* device, [layout.parameters], f32 */
+    char *config_json;         /* config.json as it was read, or NULL: fields to write back */
+    char *source_directory;    /* where it was loaded from, or NULL: tokenizer files to carry over */
+    ewci_workspace *workspace; /* NULL until first use or reserve */
+    ewc_residual_hook hook;    /* hook.forward == hook.backward == NULL: off */
+    double *phase_seconds;     /* [EWC_PHASE_COUNT] added to when not NULL */
+};
+
+/* Where the gradient of a backward pass goes. Exactly one of two uses:
+ * - gradient != NULL, fisher == NULL: gradient[i] += d loss / d w_i, the loss as in ewci_pass.
+ * - fisher != NULL: per-sequence squares, fisher[i] += weight_b (d l_b / d w_i)^2 for each sequence b of the pass, where
+ *   l_b = sum_t row_weight_t nll_t over the sequence's rows. gradient must then point to scratch for the embedding:
+ *   [vocab, hidden] at least; its contents are lost. */
+typedef struct ewci_sink {
+    float *gradient;
+    float *fisher;
+    const float *sequence_weight; /* host, [sequences]: weight_b; 0 skips the sequence; NULL: 1 */
+} ewci_sink;
+
+/* One pass over a micro-batch. All arrays are host memory. The loss is sum_t row_weight_t nll_t. */
+typedef struct ewci_pass {
+    const ewc_batch *batch;  /* checked by ewci_batch_check */
+    const float *row_weight; /* [B*L]; needed by backward (includes w_b and 1/N) */
+    ewci_ce_mode mode;       /* LOSS: forward only; TRAIN, SAMPLE: backward follows into sink */
+    uint64_t seed;           /* SAMPLE */
+    uint64_t first_row;      /* SAMPLE: number of the batch's first row in the stream of rows */
+    ewci_sink sink;          /* TRAIN, SAMPLE */
+    float *nll;              /* [B*L] out, 0 where not scored */
+} ewci_pass;
+
+/* Shapes, ids in range, document starts in order: fails with the place. *scored = number of targets >= 0. */
+ewc_status ewci_batch_check(ewc_model *model, const ewc_batch *batch, int64_t *scored);
+
+/* Memory for passes of up to `tokens` = B*L tokens; kept and reused. recompute: [layers] of ewc_recompute, or NULL for the default.
+ * training false: forward only. Growing replaces the old memory. */
+ewc_status ewci_model_reserve(ewc_model *model, int64_t tokens, bool training, const uint8_t *recompute);
+
+/* Runs the pass: forward, and backward unless mode is LOSS. Reserves memory if it must. */
+ewc_status ewci_model_run(ewc_model *model, const ewci_pass *pass);
+
+/* 64-bit fingerprint of the tensors' names, shapes and values: FNV-like per-tensor hashes of the f32 bits, combined in order.
+ * values(user, tensor, offset, count, out) hands over f32 values so that mapped bf16 files give the same number. */
+typedef ewc_status (*ewci_values_callback)(void *user, int64_t tensor, int64_t first, int64_t count, float *out);
+ewc_status ewci_fingerprint(ewc_context *ctx, const ewci_layout *layout, ewci_values_callback values, void *user,
+                            uint64_t *fingerprint);
+
+#endif
