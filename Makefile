@@ -1,0 +1,287 @@
+# libewc: build, tests, checks and installation. `make help` lists the targets.
+#
+# Sources are found by wildcard: a new file in lib/<layer>/, tests/<area>/test_*.c or bench/ needs no change here.
+# Everything made lies under $(BUILD); several build directories can exist side by side.
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDARY:
+MAKEFLAGS += --no-builtin-rules
+SHELL := /bin/bash
+
+VERSION_MAJOR := $(shell sed -n 's/^\#define EWC_VERSION_MAJOR //p' include/libewc.h)
+VERSION_MINOR := $(shell sed -n 's/^\#define EWC_VERSION_MINOR //p' include/libewc.h)
+VERSION_PATCH := $(shell sed -n 's/^\#define EWC_VERSION_PATCH //p' include/libewc.h)
+VERSION := $(VERSION_MAJOR).$(VERSION_MINOR).$(VERSION_PATCH)
+
+# ---- What can be set on the command line --------------------------------------------------------------------------
+
+BUILD ?= build
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+DESTDIR ?=
+WERROR ?= 0
+# Sanitizers of this build directory, as for -fsanitize= (the targets asan, ubsan and tsan set it).
+SANITIZE ?=
+# Layers of the library that are built: a part of them suffices for the tests of that part.
+LAYERS ?= api train model cpu io core
+# Tests to run: words of program names, such as T="ops/test_rope io/"; empty: all.
+T ?=
+TEST_JOBS ?= 2
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifeq ($(origin CXX),default)
+CXX := g++
+endif
+LD ?= ld
+OBJCOPY ?= objcopy
+NM ?= nm
+PKG_CONFIG ?= pkg-config
+OPTIMIZE ?= -O3 -g
+
+# ---- Dependencies ---------------------------------------------------------------------------------------------------
+
+MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
+MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
+
+# The serial OpenBLAS as an archive: it becomes a private part of the library (docs/dependencies.md says why).
+OPENBLAS_A ?= $(firstword $(wildcard /usr/lib/$(MULTIARCH)/openblas-serial/libopenblas.a \
+	$(shell $(PKG_CONFIG) --variable=libdir openblas 2>/dev/null)/libopenblas.a))
+OPENBLAS_CFLAGS ?= $(addprefix -isystem ,$(firstword $(wildcard /usr/include/$(MULTIARCH)/openblas-serial) \
+	$(shell $(PKG_CONFIG) --variable=includedir openblas 2>/dev/null)))
+# What the library calls in OpenBLAS; all its other symbols become local.
+BLAS_SYMBOLS := cblas_sgemm openblas_get_corename openblas_get_config openblas_get_num_threads
+
+# ---- Flags ----------------------------------------------------------------------------------------------------------
+
+WARNINGS := -Wall -Wextra -Wshadow -Wundef -Wpointer-arith -Wcast-align -Wwrite-strings -Wformat=2 -Wdate-time \
+	-Wno-format-nonliteral
+C_WARNINGS = $(WARNINGS) -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wvla
+ifeq ($(WERROR),1)
+WARNINGS += -Werror
+endif
+
+DEFINES := -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE
+BASE := $(OPTIMIZE) -fPIC -fvisibility=hidden -fno-math-errno -fno-trapping-math -fno-strict-aliasing -MMD -MP
+ifneq ($(SANITIZE),)
+BASE += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+SANITIZE_LDFLAGS := -fsanitize=$(SANITIZE)
+endif
+# ThreadSanitizer does not see the synchronisation inside libgomp: that build uses POSIX threads.
+ifneq ($(filter thread,$(SANITIZE)),)
+DEFINES += -DEWCI_THREADS_PTHREAD
+THREADS := -pthread
+else
+THREADS := -fopenmp
+endif
+
+# Products and sums are contracted to fused ones nowhere but in kernels that allow it (below): one source, one result.
+CONTRACT := -ffp-contract=off
+C_FLAGS = -std=c11 $(BASE) $(C_WARNINGS) $(DEFINES) $(CPPFLAGS) $(CFLAGS)
+LIB_FLAGS = $(C_FLAGS) $(CONTRACT) $(THREADS) -Iinclude -Ilib $(OPENBLAS_CFLAGS)
+KERNEL_FLAGS = $(C_FLAGS) -fopenmp-simd -Iinclude -Ilib
+TEST_FLAGS = $(C_FLAGS) $(CONTRACT) -pthread -Iinclude -Ilib -Itests
+EXAMPLE_FLAGS = $(C_FLAGS) $(CONTRACT) -Iinclude
+CXX_FLAGS = -std=c++17 $(BASE) $(WARNINGS) $(CPPFLAGS) $(CXXFLAGS) -Iinclude
+LIBRARIES := -lcjson -lz $(THREADS) -lm
+
+# ---- Sources --------------------------------------------------------------------------------------------------------
+
+LIB_SOURCES := $(wildcard $(LAYERS:%=lib/%/*.c))
+KERNEL_SOURCES := $(if $(filter cpu,$(LAYERS)),$(wildcard lib/cpu/kernels/*.c))
+# Kernels whose results must have the same bits in every instruction set: no contraction in any of them.
+EXACT_KERNELS := lib/cpu/kernels/update.c
+ifneq ($(filter x86_64%,$(MACHINE)),)
+INSTRUCTION_SETS := portable avx2 avx512
+else
+INSTRUCTION_SETS := portable
+endif
+FLAGS_portable :=
+FLAGS_avx2 := -mavx2 -mfma -mf16c
+FLAGS_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
+
+CPT_SOURCES := $(wildcard examples/cpt/*.c examples/cpt/*.cc)
+SUPPORT_SOURCES := $(wildcard tests/support/*.c)
+TEST_SOURCES := $(wildcard tests/*/test_*.c)
+TEST_SCRIPTS := $(wildcard tests/*/test_*.sh)
+BENCH_SOURCES := $(wildcard bench/*.c)
+BENCH_SUPPORT := $(wildcard bench/support/*.c)
+# Areas whose tests see what a user sees: the public header and libewc.so. The others reach into the library.
+PUBLIC_AREAS := api driver
+
+LIB_OBJECTS := $(LIB_SOURCES:%.c=$(BUILD)/%.o) \
+	$(foreach set,$(INSTRUCTION_SETS),$(KERNEL_SOURCES:%.c=$(BUILD)/%.$(set).o))
+CPT_OBJECTS := $(patsubst %.cc,$(BUILD)/%.o,$(CPT_SOURCES:%.c=$(BUILD)/%.o))
+SUPPORT_OBJECTS := $(SUPPORT_SOURCES:%.c=$(BUILD)/%.o)
+TEST_PROGRAMS := $(TEST_SOURCES:%.c=$(BUILD)/%)
+PUBLIC_TESTS := $(foreach area,$(PUBLIC_AREAS),$(filter $(BUILD)/tests/$(area)/%,$(TEST_PROGRAMS)))
+INTERNAL_TESTS := $(filter-out $(PUBLIC_TESTS),$(TEST_PROGRAMS))
+BENCH_PROGRAMS := $(BENCH_SOURCES:bench/%.c=$(BUILD)/bench-%)
+CPT := $(if $(CPT_SOURCES),$(BUILD)/ewc-cpt)
+
+STATIC := $(BUILD)/libewc.a
+SHARED := $(BUILD)/libewc.so.$(VERSION)
+SONAME := libewc.so.$(VERSION_MAJOR)
+INTERNAL := $(BUILD)/internal/libewc-objects.a
+BLAS := $(BUILD)/internal/blas.o
+TEST_BLAS := $(BUILD)/internal/libewc-blas.so
+
+# One short line per command; V=1 shows the commands themselves.
+ifeq ($(V),1)
+say = @:
+Q :=
+else
+say = @printf '  %-5s %s\n' $(1) $(patsubst $(BUILD)/%,%,$@)
+Q := @
+endif
+
+# ---- Building -------------------------------------------------------------------------------------------------------
+
+.PHONY: all
+all: $(STATIC) $(SHARED) $(CPT) ## Build the static and the shared library and the driver ewc-cpt (default)
+
+# A file that changes only when its contents would: what depends on it is rebuilt when flags or file lists change.
+define update_if_changed
+@mkdir -p $(@D); printf '%s\n' '$(1)' | cmp -s - $@ || printf '%s\n' '$(1)' > $@
+endef
+.PHONY: FORCE
+FORCE:
+$(BUILD)/flags: FORCE
+	$(call update_if_changed,$(CC) $(LIB_FLAGS) $(CXX) $(CXX_FLAGS))
+$(BUILD)/internal/list: FORCE
+	$(call update_if_changed,$(LIB_OBJECTS))
+$(BUILD)/internal/support-list: FORCE
+	$(call update_if_changed,$(SUPPORT_OBJECTS))
+
+$(BUILD)/lib/%.o: lib/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) $(LIB_FLAGS) -c $< -o $@
+
+define kernel_rule
+$(BUILD)/lib/cpu/kernels/%.$(1).o: lib/cpu/kernels/%.c $(BUILD)/flags
+	@mkdir -p $$(@D)
+	$$(call say,CC)
+	$$(Q)$$(CC) $$(KERNEL_FLAGS) $$(FLAGS_$(1)) -DEWCI_ISA=$(1) \
+		$$(if $$(filter $$<,$$(EXACT_KERNELS)),-ffp-contract=off,-ffp-contract=fast) -c $$< -o $$@
+endef
+$(foreach set,$(INSTRUCTION_SETS),$(eval $(call kernel_rule,$(set))))
+
+$(BUILD)/examples/%.o: examples/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) $(EXAMPLE_FLAGS) -c $< -o $@
+
+$(BUILD)/examples/%.o: examples/%.cc $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CXX)
+	$(Q)$(CXX) $(CXX_FLAGS) -c $< -o $@
+
+$(BUILD)/tests/%.o: tests/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) $(TEST_FLAGS) -c $< -o $@
+
+$(BUILD)/bench/%.o: bench/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) $(TEST_FLAGS) -Ibench $(OPENBLAS_CFLAGS) -c $< -o $@
+
+# All objects of the library, hidden symbols reachable: for the tests and benchmarks of internals.
+$(INTERNAL): $(LIB_OBJECTS) $(BUILD)/internal/list
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $(LIB_OBJECTS)
+
+# The needed part of OpenBLAS as one object. getenv is replaced inside it by lib/cpu/openblas_env.c, which answers
+# OPENBLAS_CORETYPE from the processor's own description; all symbols but the few called are local, so that neither
+# the host's BLAS nor its threads and settings are touched.
+$(BLAS): $(BUILD)/lib/cpu/openblas_env.o $(OPENBLAS_A) Makefile
+	@mkdir -p $(@D)
+	@test -f "$(OPENBLAS_A)" || { echo "The archive of the serial OpenBLAS was not found: install" \
+		"libopenblas-serial-dev (./bootstrap.sh deps) or set OPENBLAS_A=/path/libopenblas.a" >&2; exit 1; }
+	$(call say,LD)
+	$(Q)$(LD) -r --wrap=getenv $(BLAS_SYMBOLS:%=-u %) -o $@.all $(BUILD)/lib/cpu/openblas_env.o $(OPENBLAS_A)
+	$(Q)$(OBJCOPY) -w $(BLAS_SYMBOLS:%=-G %) -G 'ewci_*' $@.all $@
+	@rm -f $@.all
+
+PRODUCT_OBJECTS = $(filter-out %/openblas_env.o,$(LIB_OBJECTS)) $(BLAS)
+
+$(SHARED): $(LIB_OBJECTS) $(BLAS) lib/libewc.map $(BUILD)/internal/list
+	$(call say,LD)
+	$(Q)$(CC) -shared $(LDFLAGS) $(SANITIZE_LDFLAGS) -Wl,-soname,$(SONAME) -Wl,--version-script=lib/libewc.map \
+		-Wl,--exclude-libs,ALL -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack \
+		$(if $(SANITIZE),,-Wl,-z,defs) -o $@ $(PRODUCT_OBJECTS) $(LIBRARIES)
+	@ln -sf $(@F) $(BUILD)/$(SONAME)
+	@ln -sf $(SONAME) $(BUILD)/libewc.so
+
+# One object in which only the public symbols are global: a program that links it can have a BLAS of its own.
+$(STATIC): $(LIB_OBJECTS) $(BLAS) lib/libewc.map $(BUILD)/internal/list
+	@sed -n 's/^ *\(ewc_[a-z0-9_]*\);.*/\1/p' lib/libewc.map > $(BUILD)/internal/public-symbols
+	$(call say,LD)
+	$(Q)$(LD) -r -o $(BUILD)/internal/libewc.o $(PRODUCT_OBJECTS)
+	$(Q)$(OBJCOPY) --keep-global-symbols=$(BUILD)/internal/public-symbols $(BUILD)/internal/libewc.o
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $(BUILD)/internal/libewc.o
+	@rm -f $(BUILD)/internal/libewc.o
+
+$(BUILD)/ewc-cpt: $(CPT_OBJECTS) $(STATIC)
+	$(call say,LD)
+	$(Q)$(CXX) $(LDFLAGS) $(SANITIZE_LDFLAGS) -o $@ $(CPT_OBJECTS) $(STATIC) -lsentencepiece $(LIBRARIES)
+
+# ---- Tests ----------------------------------------------------------------------------------------------------------
+
+# The private BLAS as a shared object of the build directory, so that not every test program carries 25 MB of it.
+$(TEST_BLAS): $(BLAS) $(INTERNAL)
+	$(call say,LD)
+	$(Q)$(CC) -shared $(LDFLAGS) $(SANITIZE_LDFLAGS) -Wl,-soname,$(@F) -o $@ $(BLAS) $(INTERNAL) $(LIBRARIES)
+
+$(BUILD)/internal/libsupport.a: $(SUPPORT_OBJECTS) $(BUILD)/internal/support-list
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $(SUPPORT_OBJECTS)
+
+RPATH = -Wl,-rpath,$(abspath $(BUILD)) -Wl,-rpath,$(abspath $(BUILD)/internal)
+TEST_LIBRARIES := -lcmocka $(LIBRARIES)
+
+$(PUBLIC_TESTS): %: %.o $(BUILD)/internal/libsupport.a $(SHARED)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $(SANITIZE_LDFLAGS) -o $@ $< $(BUILD)/internal/libsupport.a -L$(BUILD) -lewc $(RPATH) $(TEST_LIBRARIES)
+
+# Without the layer cpu there is no BLAS to link.
+ifneq ($(filter lib/cpu/openblas_env.c,$(LIB_SOURCES)),)
+INTERNAL_BLAS := $(TEST_BLAS)
+endif
+$(INTERNAL_TESTS): %: %.o $(BUILD)/internal/libsupport.a $(INTERNAL) $(INTERNAL_BLAS)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $(SANITIZE_LDFLAGS) -Wl,--wrap=getenv -o $@ $< -Wl,--start-group $(BUILD)/internal/libsupport.a \
+		$(INTERNAL) -Wl,--end-group $(INTERNAL_BLAS) $(RPATH) $(TEST_LIBRARIES)
+
+$(filter $(BUILD)/tests/driver/%,$(TEST_PROGRAMS)): | $(CPT)
+
+selected = $(if $(T),$(foreach word,$(T),$(foreach test,$(1),$(if $(findstring $(word),$(test)),$(test)))),$(1))
+SELECTED_PROGRAMS = $(sort $(call selected,$(TEST_PROGRAMS)))
+SELECTED_SCRIPTS = $(sort $(call selected,$(TEST_SCRIPTS)))
+
+.PHONY: tests
+tests: $(TEST_PROGRAMS) ## Build all test programs without running them
+
+.PHONY: check
+check: $(if $(T),$(if $(SELECTED_SCRIPTS),all),all) $(SELECTED_PROGRAMS) ## Build and run the tests; T="ops/test_rope io/" runs a part
+	@BUILD=$(BUILD) TEST_JOBS=$(TEST_JOBS) tests/run $(SELECTED_PROGRAMS) $(SELECTED_SCRIPTS)
+
+# ---- Help -----------------------------------------------------------------------------------------------------------
+
+.PHONY: help
+help: ## List the targets
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
+		printf '  make %-20s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo 'Variables: BUILD=build PREFIX=/usr/local DESTDIR= WERROR=1 V=1 T=tests TEST_JOBS=2 OPENBLAS_A=libopenblas.a'
+
+.PHONY: clean
+clean: ## Remove the build directory
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
