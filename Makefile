@@ -83,7 +83,7 @@ LIB_FLAGS = $(C_FLAGS) $(CONTRACT) $(THREADS) -Iinclude -Ilib $(OPENBLAS_CFLAGS)
 KERNEL_FLAGS = $(C_FLAGS) -fopenmp-simd -Iinclude -Ilib
 TEST_FLAGS = $(C_FLAGS) $(CONTRACT) -pthread -Iinclude -Ilib -Itests
 EXAMPLE_FLAGS = $(C_FLAGS) $(CONTRACT) -Iinclude
-CXX_FLAGS = -std=c++17 $(BASE) $(WARNINGS) $(CPPFLAGS) $(CXXFLAGS) -Iinclude
+CXX_FLAGS = -std=c++17 $(BASE) $(if $(SANITIZE),-fno-sanitize=vptr) $(WARNINGS) $(CPPFLAGS) $(CXXFLAGS) -Iinclude
 LIBRARIES := -lcjson -lz $(THREADS) -lm
 
 # ---- Sources --------------------------------------------------------------------------------------------------------
@@ -262,7 +262,8 @@ $(filter $(BUILD)/tests/driver/%,$(TEST_PROGRAMS)): | $(CPT)
 
 selected = $(if $(T),$(foreach word,$(T),$(foreach test,$(1),$(if $(findstring $(word),$(test)),$(test)))),$(1))
 SELECTED_PROGRAMS = $(sort $(call selected,$(TEST_PROGRAMS)))
-SELECTED_SCRIPTS = $(sort $(call selected,$(TEST_SCRIPTS)))
+# Sanitizer builds are not installed: the scripts on building and installing are for the ordinary build.
+SELECTED_SCRIPTS = $(sort $(call selected,$(if $(SANITIZE),$(filter-out tests/build/%,$(TEST_SCRIPTS)),$(TEST_SCRIPTS))))
 
 .PHONY: tests
 tests: $(TEST_PROGRAMS) ## Build all test programs without running them
@@ -270,6 +271,94 @@ tests: $(TEST_PROGRAMS) ## Build all test programs without running them
 .PHONY: check
 check: $(if $(T),$(if $(SELECTED_SCRIPTS),all),all) $(SELECTED_PROGRAMS) ## Build and run the tests; T="ops/test_rope io/" runs a part
 	@BUILD=$(BUILD) TEST_JOBS=$(TEST_JOBS) tests/run $(SELECTED_PROGRAMS) $(SELECTED_SCRIPTS)
+
+.PHONY: asan
+asan: ## Run the tests with AddressSanitizer and UndefinedBehaviorSanitizer in $(BUILD)/asan
+	@$(SANITIZED) BUILD=$(BUILD)/asan SANITIZE=address,undefined check
+
+.PHONY: ubsan
+ubsan: ## Run the tests with UndefinedBehaviorSanitizer alone in $(BUILD)/ubsan
+	@$(SANITIZED) BUILD=$(BUILD)/ubsan SANITIZE=undefined check
+
+# ThreadSanitizer of GCC 12 needs address randomisation as it was when it was written; setarch turns it off.
+.PHONY: tsan
+tsan: ## Run the tests with ThreadSanitizer in $(BUILD)/tsan
+	@$$(setarch -R true 2>/dev/null && echo setarch -R) $(SANITIZED) BUILD=$(BUILD)/tsan SANITIZE=thread check
+
+SANITIZED = env EWC_TEST_FAST=1 EWC_TEST_TIMEOUT=$${EWC_TEST_TIMEOUT:-600} UBSAN_OPTIONS=print_stacktrace=1 \
+	$(MAKE) --no-print-directory OPTIMIZE='-O2 -g'
+
+VALGRIND_TEST ?= train/test_short_training
+.PHONY: valgrind
+valgrind: $(BUILD)/tests/$(VALGRIND_TEST) ## Run one short training under valgrind
+	@BUILD=$(BUILD) EWC_TEST_FAST=1 EWC_TEST_TIMEOUT=$${EWC_TEST_TIMEOUT:-600} \
+		EWC_TEST_WRAPPER='valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
+		--show-leak-kinds=definite' tests/run $(BUILD)/tests/$(VALGRIND_TEST)
+
+.PHONY: check-transformers
+check-transformers: all ## Compare with transformers live, on random configurations (needs PyTorch)
+	@EWC_BUILD=$(abspath $(BUILD)) tests/transformers/run.sh
+
+.PHONY: fixtures
+fixtures: ## Make the committed test fixtures again (needs PyTorch and transformers)
+	@tests/fixtures/make.sh
+
+# ---- Static checks ----------------------------------------------------------------------------------------------------
+
+FORMATTED = $(shell find include lib examples tests bench cuda -name '*.[ch]' -o -name '*.cc' -o -name '*.cu' 2>/dev/null)
+
+.PHONY: format
+format: ## Lay out all C and C++ sources with clang-format
+	clang-format -i $(FORMATTED)
+
+.PHONY: format-check
+format-check: ## Fail if a source is not laid out as clang-format would
+	@clang-format --dry-run -Werror $(FORMATTED) && echo 'format: clean'
+
+.PHONY: layers
+layers: ## Fail if a file includes a header of a layer above its own
+	@tests/build/layers.sh .
+
+.PHONY: lint
+lint: ## Run cppcheck and clang-tidy
+	@CC="$(CC)" OPENBLAS_CFLAGS="$(OPENBLAS_CFLAGS)" tests/build/lint.sh
+
+# ---- Programs beside the tests --------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: all ## Learn Lithuanian without forgetting English: the demonstration, about two minutes
+	@EWC_BUILD=$(abspath $(BUILD)) examples/demo/run.sh
+
+.PHONY: bench
+bench: $(BENCH_PROGRAMS) ## Build and run the benchmarks
+	@for program in $(BENCH_PROGRAMS); do $$program || exit 1; done
+
+$(BENCH_PROGRAMS): $(BUILD)/bench-%: $(BUILD)/bench/%.o $(BENCH_SUPPORT:%.c=$(BUILD)/%.o) $(INTERNAL) $(BLAS)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $(SANITIZE_LDFLAGS) -Wl,--wrap=getenv -o $@ $(filter %.o,$(filter-out $(BLAS),$^)) \
+		-Wl,--start-group $(INTERNAL) $(BLAS) -Wl,--end-group $(LIBRARIES)
+
+# ---- Installation ---------------------------------------------------------------------------------------------------
+
+INSTALLED_LIBRARY = $(DESTDIR)$(LIBDIR)
+
+.PHONY: install
+install: all ## Install header, libraries, pkg-config file and ewc-cpt under DESTDIR and PREFIX
+	install -d $(DESTDIR)$(PREFIX)/include $(INSTALLED_LIBRARY)/pkgconfig $(DESTDIR)$(PREFIX)/bin
+	install -m 644 include/libewc.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 $(STATIC) $(INSTALLED_LIBRARY)/
+	install -m 755 $(SHARED) $(INSTALLED_LIBRARY)/
+	ln -sf $(notdir $(SHARED)) $(INSTALLED_LIBRARY)/$(SONAME)
+	ln -sf $(SONAME) $(INSTALLED_LIBRARY)/libewc.so
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' lib/libewc.pc.in \
+		> $(INSTALLED_LIBRARY)/pkgconfig/libewc.pc
+	$(if $(CPT),install -m 755 $(CPT) $(DESTDIR)$(PREFIX)/bin/)
+
+.PHONY: uninstall
+uninstall: ## Remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/include/libewc.h $(INSTALLED_LIBRARY)/libewc.a $(INSTALLED_LIBRARY)/$(notdir $(SHARED)) \
+		$(INSTALLED_LIBRARY)/$(SONAME) $(INSTALLED_LIBRARY)/libewc.so $(INSTALLED_LIBRARY)/pkgconfig/libewc.pc \
+		$(DESTDIR)$(PREFIX)/bin/ewc-cpt
 
 # ---- Help -----------------------------------------------------------------------------------------------------------
 
