@@ -25,6 +25,20 @@ struct ewc_model {
     double *phase_seconds;     /* [EWC_PHASE_COUNT] added to when not NULL */
 };
 
+/* A model with uninitialised weights; its config is checked. */
+ewc_status ewci_model_new(ewc_context *ctx, const ewc_model_config *config, ewc_model **out);
+void ewci_model_free(ewc_model *model);
+
+/* Weights: normal with initializer_range, norm weights zero; a pure function of seed and shape. */
+ewc_status ewci_model_randomize(ewc_model *model, uint64_t seed);
+
+/* The same as ewc_model_fingerprint. */
+ewc_status ewci_model_fingerprint(ewc_model *model, uint64_t *fingerprint);
+
+/* Hugging Face directories (checkpoint.c). */
+ewc_status ewci_model_load(ewc_context *ctx, const char *directory, ewc_model **out);
+ewc_status ewci_model_save(ewc_model *model, const char *directory, ewc_dtype dtype, bool overwrite);
+
 /* Where the gradient of a backward pass goes. Exactly one of two uses:
  * - gradient != NULL, fisher == NULL: gradient[i] += d loss / d w_i, the loss as in ewci_pass.
  * - fisher != NULL: per-sequence squares, fisher[i] += weight_b (d l_b / d w_i)^2 for each sequence b of the pass, where
@@ -49,6 +63,9 @@ typedef struct ewci_pass {
 
 /* Shapes, ids in range, document starts in order: fails with the place. *scored = number of targets >= 0. */
 ewc_status ewci_batch_check(ewc_model *model, const ewc_batch *batch, int64_t *scored);
+
+/* row_weight[B*L] = scale * w_b where scored, 0 elsewhere. */
+void ewci_row_weights(const ewc_batch *batch, double scale, float *row_weight);
 
 /* Memory for passes of up to `tokens` = B*L tokens; kept and reused. recompute: [layers] of ewc_recompute, or NULL for the default.
  * training false: forward only. Growing replaces the old memory. */

@@ -1,0 +1,239 @@
+/* ewc_model_*: argument checks in front of lib/model. */
+#include <math.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "core/status.h"
+#include "io/config.h"
+#include "model/model.h"
+
+/* The failure for a NULL argument; the text names it. */
+#define REQUIRE(ctx, argument)                                                                                         \
+    do {                                                                                                               \
+        if ((argument) == NULL) return ewci_fail((ctx), EWC_ERROR_ARGUMENT, "%s: %s is NULL", __func__, #argument);    \
+    } while (0)
+
+void ewc_batch_default(ewc_batch *batch)
+{
+    memset(batch, 0, sizeof *batch);
+    batch->struct_size = sizeof *batch;
+}
+
+ewc_status ewc_model_config_read(ewc_context *context, const char *path, ewc_model_config *config)
+{
+    REQUIRE(NULL, context);
+    REQUIRE(context, path);
+    REQUIRE(context, config);
+    return ewci_config_read(context, path, config);
+}
+
+ewc_status ewc_model_create(ewc_context *context, const ewc_model_config *config, uint64_t seed, ewc_model **model)
+{
+    REQUIRE(NULL, context);
+    REQUIRE(context, config);
+    REQUIRE(context, model);
+    ewc_model *created;
+    EWCI_TRY(ewci_model_new(context, config, &created));
+    ewc_status status = ewci_model_randomize(created, seed);
+    if (status == EWC_OK)
+        *model = created;
+    else
+        ewci_model_free(created);
+    return status;
+}
+
+ewc_status ewc_model_load(ewc_context *context, const char *directory, ewc_model **model)
+{
+    REQUIRE(NULL, context);
+    REQUIRE(context, directory);
+    REQUIRE(context, model);
+    return ewci_model_load(context, directory, model);
+}
+
+void ewc_model_destroy(ewc_model *model)
+{
+    ewci_model_free(model);
+}
+
+ewc_status ewc_model_save(ewc_model *model, const char *directory, ewc_dtype dtype, int overwrite)
+{
+    REQUIRE(NULL, model);
+    REQUIRE(model->ctx, directory);
+    if (dtype != EWC_F32 && dtype != EWC_BF16 && dtype != EWC_F16)
+        return ewci_fail(model->ctx, EWC_ERROR_ARGUMENT, "dtype: expected EWC_F32, EWC_BF16 or EWC_F16, found %d",
+                         (int)dtype);
+    return ewci_model_save(model, directory, dtype, overwrite != 0);
+}
+
+ewc_status ewc_model_get_config(const ewc_model *model, ewc_model_config *config)
+{
+    REQUIRE(NULL, model);
+    REQUIRE(model->ctx, config);
+    *config = model->config;
+    return EWC_OK;
+}
+
+ewc_status ewc_model_fingerprint(ewc_model *model, uint64_t *fingerprint)
+{
+    REQUIRE(NULL, model);
+    REQUIRE(model->ctx, fingerprint);
+    return ewci_model_fingerprint(model, fingerprint);
+}
+
+int64_t ewc_model_parameter_count(const ewc_model *model)
+{
+    return model == NULL ? 0 : model->layout.parameters;
+}
+
+int64_t ewc_model_tensor_count(const ewc_model *model)
+{
+    return model == NULL ? 0 : model->layout.tensor_count;
+}
+
+ewc_status ewc_model_tensor(const ewc_model *model, int64_t index, ewc_tensor_info *info)
+{
+    REQUIRE(NULL, model);
+    REQUIRE(model->ctx, info);
+    if (index < 0 || index >= model->layout.tensor_count)
+        return ewci_fail(model->ctx, EWC_ERROR_ARGUMENT, "tensor index: expected 0 to %lld, found %lld",
+                         (long long)(model->layout.tensor_count - 1), (long long)index);
+    *info = model->layout.tensors[index];
+    return EWC_OK;
+}
+
+static ewc_status find_tensor(ewc_model *model, const char *name, int64_t count, const ewc_tensor_info **tensor)
+{
+    int64_t index = ewci_layout_find(&model->layout, name);
+    if (index < 0) return ewci_fail(model->ctx, EWC_ERROR_ARGUMENT, "the model has no tensor named %s", name);
+    *tensor = &model->layout.tensors[index];
+    int64_t expected = (*tensor)->rows * (*tensor)->columns;
+    if (count != expected)
+        return ewci_fail(model->ctx, EWC_ERROR_ARGUMENT, "%s: expected %lld values, found %lld", name,
+                         (long long)expected, (long long)count);
+    return EWC_OK;
+}
+
+ewc_status ewc_model_get_tensor(ewc_model *model, const char *name, float *values, int64_t count)
+{
+    const ewc_tensor_info *tensor;
+    REQUIRE(NULL, model);
+    REQUIRE(model->ctx, name);
+    REQUIRE(model->ctx, values);
+    EWCI_TRY(find_tensor(model, name, count, &tensor));
+    return model->ctx->ops->copy_out(model->ctx->device, values, model->weights + tensor->offset,
+                                     (size_t)count * sizeof *values);
+}
+
+ewc_status ewc_model_set_tensor(ewc_model *model, const char *name, const float *values, int64_t count)
+{
+    const ewc_tensor_info *tensor;
+    REQUIRE(NULL, model);
+    REQUIRE(model->ctx, name);
+    REQUIRE(model->ctx, values);
+    EWCI_TRY(find_tensor(model, name, count, &tensor));
+    return model->ctx->ops->copy_in(model->ctx->device, model->weights + tensor->offset, values,
+                                    (size_t)count * sizeof *values);
+}
+
+ewc_status ewc_model_set_hook(ewc_model *model, const ewc_residual_hook *hook)
+{
+    REQUIRE(NULL, model);
+    if (hook == NULL) {
+        memset(&model->hook, 0, sizeof model->hook);
+        return EWC_OK;
+    }
+    if (hook->struct_size != sizeof *hook)
+        return ewci_fail(model->ctx, EWC_ERROR_ARGUMENT, "hook: struct_size: expected %zu, found %zu", sizeof *hook,
+                         hook->struct_size);
+    if (hook->layer < 0 || hook->layer >= model->config.layers)
+        return ewci_fail(model->ctx, EWC_ERROR_ARGUMENT, "hook.layer: expected 0 to %lld, found %lld",
+                         (long long)(model->config.layers - 1), (long long)hook->layer);
+    model->hook = *hook;
+    return EWC_OK;
+}
+
+/* Sum of w_b nll over the batch, in double and in row order. */
+static double weighted_sum(const ewc_batch *batch, const float *nll)
+{
+    double sum = 0;
+    for (int64_t b = 0; b < batch->sequences; b++) {
+        double part = 0;
+        for (int64_t t = 0; t < batch->length; t++) part += (double)nll[b * batch->length + t];
+        sum += batch->weights == NULL ? part : (double)batch->weights[b] * part;
+    }
+    return sum;
+}
+
+static ewc_status check_evaluation(ewc_context *ctx, const ewc_evaluation *evaluation)
+{
+    if (evaluation == NULL || evaluation->struct_size == sizeof *evaluation) return EWC_OK;
+    return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "evaluation: struct_size: expected %zu, found %zu", sizeof *evaluation,
+                     evaluation->struct_size);
+}
+
+/* Writes the results only when all of them are there. */
+static void report(const ewc_batch *batch, int64_t scored, const float *nll, ewc_evaluation *evaluation)
+{
+    if (evaluation == NULL) return;
+    evaluation->nll = weighted_sum(batch, nll);
+    evaluation->tokens = scored;
+}
+
+ewc_status ewc_model_evaluate(ewc_model *model, const ewc_batch *batch, ewc_evaluation *evaluation,
+                              float *log_probabilities)
+{
+    REQUIRE(NULL, model);
+    int64_t scored;
+    void *memory;
+    EWCI_TRY(ewci_batch_check(model, batch, &scored));
+    EWCI_TRY(check_evaluation(model->ctx, evaluation));
+    int64_t rows = batch->sequences * batch->length;
+    EWCI_TRY(ewci_alloc_array(model->ctx, rows, sizeof(float), "per-token losses", &memory));
+    float *nll = memory;
+    ewci_pass pass = {.batch = batch, .mode = EWCI_CE_LOSS, .nll = nll};
+    ewc_status status = ewci_model_run(model, &pass);
+    if (status == EWC_OK) {
+        report(batch, scored, nll, evaluation);
+        for (int64_t i = 0; i < rows && log_probabilities != NULL; i++)
+            log_probabilities[i] = batch->targets[i] < 0 ? 0.0F : -nll[i];
+    }
+    ewci_free(model->ctx, nll);
+    return status;
+}
+
+ewc_status ewc_model_gradient(ewc_model *model, const ewc_batch *batch, double normalizer, ewc_evaluation *evaluation,
+                              float *gradient)
+{
+    REQUIRE(NULL, model);
+    REQUIRE(model->ctx, gradient);
+    ewc_context *ctx = model->ctx;
+    const ewci_ops *ops = ctx->ops;
+    int64_t scored;
+    void *memory = NULL, *device_gradient = NULL;
+    EWCI_TRY(ewci_batch_check(model, batch, &scored));
+    EWCI_TRY(check_evaluation(ctx, evaluation));
+    if (!isfinite(normalizer))
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "normalizer: expected a finite number, found %g", normalizer);
+    if (normalizer <= 0) normalizer = scored > 0 ? (double)scored : 1.0;
+    int64_t rows = batch->sequences * batch->length;
+    size_t bytes = (size_t)model->layout.parameters * sizeof(float);
+
+    ewc_status status;
+    EWCI_TRY(ewci_alloc_array(ctx, 2 * rows, sizeof(float), "per-token losses and weights", &memory));
+    float *nll = memory, *row_weight = nll + rows;
+    ewci_row_weights(batch, 1.0 / normalizer, row_weight);
+    EWCI_TRY_GOTO(status, done, ops->alloc(ctx->device, bytes, "the gradient", &device_gradient));
+    EWCI_TRY_GOTO(status, done, ops->zero(ctx->device, device_gradient, bytes));
+    ewci_pass pass = {.batch = batch,
+                      .row_weight = row_weight,
+                      .mode = EWCI_CE_TRAIN,
+                      .sink = {.gradient = device_gradient},
+                      .nll = nll};
+    EWCI_TRY_GOTO(status, done, ewci_model_run(model, &pass));
+    EWCI_TRY_GOTO(status, done, ops->copy_out(ctx->device, gradient, device_gradient, bytes));
+    report(batch, scored, nll, evaluation);
+done:
+    ops->free(ctx->device, device_gradient);
+    ewci_free(ctx, nll);
+    return status;
+}
