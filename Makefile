@@ -150,9 +150,9 @@ FORCE:
 $(BUILD)/flags: FORCE
 	$(call update_if_changed,$(CC) $(LIB_FLAGS) $(CXX) $(CXX_FLAGS))
 $(BUILD)/internal/list: FORCE
-	$(call update_if_changed,$(LIB_OBJECTS))
+	$(call update_if_changed,$(LIB_OBJECTS:$(BUILD)/%=%))
 $(BUILD)/internal/support-list: FORCE
-	$(call update_if_changed,$(SUPPORT_OBJECTS))
+	$(call update_if_changed,$(SUPPORT_OBJECTS:$(BUILD)/%=%))
 
 $(BUILD)/lib/%.o: lib/%.c $(BUILD)/flags
 	@mkdir -p $(@D)

@@ -21,10 +21,10 @@ Environment: BUILD=build (build directory), JOBS=number of compilations at a tim
 EOF
 }
 
-build_packages="gcc g++ make pkg-config libopenblas-serial-dev libcjson-dev zlib1g-dev libsentencepiece-dev"
-check_packages="$build_packages libcmocka-dev python3"
-demo_packages="$build_packages python3 sentencepiece ca-certificates"
-ci_packages="$check_packages clang-format clang-tidy cppcheck valgrind git"
+build_packages=(gcc g++ make pkg-config libopenblas-serial-dev libcjson-dev zlib1g-dev libsentencepiece-dev)
+check_packages=("${build_packages[@]}" libcmocka-dev python3)
+demo_packages=("${build_packages[@]}" python3 sentencepiece ca-certificates)
+ci_packages=("${check_packages[@]}" clang-format clang-tidy cppcheck valgrind git)
 
 fail() {
     printf 'bootstrap.sh: %s\n' "$@" >&2
@@ -37,43 +37,34 @@ apt_get() {
         DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 "$@" < /dev/null
     else
         # Without a terminal sudo could not ask for a password: let it fail at once.
-        sudo $([ -t 0 ] || echo -n) DEBIAN_FRONTEND=noninteractive apt-get -q -y \
+        local ask=()
+        [ -t 0 ] || ask=(-n)
+        sudo "${ask[@]}" DEBIAN_FRONTEND=noninteractive apt-get -q -y \
             -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 "$@"
     fi
 }
 
-missing_of() { # packages
-    local package
-    for package in "$@"; do
-        case $(dpkg-query -W -f='${db:Status-Status}' "$package" 2> /dev/null) in
-            installed) ;;
-            *) printf '%s ' "$package" ;;
-        esac
-    done
-}
-
 install_missing() { # packages
+    local package missing=()
     if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then
         echo "This is not a Debian system: nothing is installed. Needed, by their Debian names: $*"
         return
     fi
-    local missing
-    missing=$(missing_of "$@")
-    [ -n "$missing" ] || return 0
-    echo "Installing Debian packages: $missing"
+    for package in "$@"; do
+        [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2> /dev/null)" = installed ] || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    echo "Installing Debian packages: ${missing[*]}"
     if [ "$(id -u)" -ne 0 ] && ! command -v sudo > /dev/null; then
         fail "these packages are missing, and neither root nor sudo is there to install them." \
-            "Remedy: as root, run: apt-get install --no-install-recommends $missing"
+            "Remedy: as root, run: apt-get install --no-install-recommends ${missing[*]}"
     fi
     # Package lists are fetched only where they are absent or so old that a file of them is gone.
-    # shellcheck disable=SC2086
-    apt-cache show $missing > /dev/null 2>&1 || apt_get update || fail "apt-get update failed (see above)"
-    # shellcheck disable=SC2086
-    apt_get install --no-install-recommends $missing && return
+    apt-cache show "${missing[@]}" > /dev/null 2>&1 || apt_get update || fail "apt-get update failed (see above)"
+    apt_get install --no-install-recommends "${missing[@]}" && return
     echo "Once more with fresh package lists"
-    # shellcheck disable=SC2086
-    apt_get update && apt_get install --no-install-recommends $missing && return
-    fail "apt-get could not install: $missing" "Remedy: see the messages above; then run this command again."
+    apt_get update && apt_get install --no-install-recommends "${missing[@]}" && return
+    fail "apt-get could not install: ${missing[*]}" "Remedy: see the messages above; then run this command again."
 }
 
 run_make() {
@@ -86,24 +77,24 @@ case ${1:---help} in
         ;;
     deps)
         case ${2:-check} in
-            build) install_missing $build_packages ;;
-            check) install_missing $check_packages ;;
-            demo) install_missing $demo_packages ;;
-            ci) install_missing $ci_packages ;;
+            build) install_missing "${build_packages[@]}" ;;
+            check) install_missing "${check_packages[@]}" ;;
+            demo) install_missing "${demo_packages[@]}" ;;
+            ci) install_missing "${ci_packages[@]}" ;;
             *) usage >&2; fail "no such command to install for: $2" ;;
         esac
         ;;
     build)
-        install_missing $build_packages
+        install_missing "${build_packages[@]}"
         run_make all
         ;;
     check)
-        install_missing $check_packages
+        install_missing "${check_packages[@]}"
         run_make all tests || exit 1
         run_make check
         ;;
     demo)
-        install_missing $demo_packages
+        install_missing "${demo_packages[@]}"
         run_make all || exit 1
         run_make demo
         ;;
