@@ -1,0 +1,127 @@
+/* The memory plan: every buffer's bytes from configuration and options, by the functions that lay the buffers out. */
+#include "train/plan.h"
+
+#include <string.h>
+
+#include "core/memory.h"
+#include "core/status.h"
+#include "model/workspace.h"
+
+/* Code and data of the library, libc and what OpenBLAS maps for a context of one thread: measured as the resident set of a program that
+ * has created a context (bench/bench_memory prints it); each further thread adds a stack and a packing buffer. */
+#define LIBRARY_BYTES ((int64_t)24 << 20)
+#define THREAD_BYTES ((int64_t)6 << 20)
+
+void ewc_plan_options_default(ewc_plan_options *options)
+{
+    memset(options, 0, sizeof *options);
+    options->struct_size = sizeof *options;
+    options->recompute = EWC_RECOMPUTE_ELEMENTWISE;
+    options->training = 1;
+    options->fisher_dtype = EWC_F32;
+    options->anchor_dtype = EWC_BF16;
+}
+
+static int64_t element_bytes(ewc_dtype dtype)
+{
+    return dtype == EWC_F32 ? 4 : 2;
+}
+
+/* Bytes of the workspace in its three parts. */
+static void count_workspace(ewc_context *ctx, const ewc_model_config *config, int64_t tokens, bool training,
+                            ewc_recompute recompute, const uint8_t *layer_recompute, ewc_plan *plan)
+{
+    struct ewci_workspace w = {.tokens = tokens, .training = training};
+    memset(w.recompute, (int)recompute, sizeof w.recompute);
+    if (layer_recompute != NULL) memcpy(w.recompute, layer_recompute, (size_t)config->layers);
+    ewci_workspace_place(&w, config, ctx->ops, ctx->device, NULL);
+    plan->activations_bytes = (int64_t)w.activation_bytes;
+    plan->scratch_bytes = (int64_t)w.scratch_bytes;
+    plan->logits_bytes = (int64_t)w.logits_bytes;
+}
+
+static ewc_status check_options(ewc_context *ctx, const ewc_model_config *config, const ewc_plan_options *o)
+{
+    EWCI_TRY(ewci_config_check(ctx, config));
+    if (o->struct_size != sizeof *o)
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "options: struct_size: expected %zu, found %zu; fill the struct with "
+                                                  "ewc_plan_options_default()",
+                         sizeof *o, o->struct_size);
+    if (o->sequences < 1 || o->length < 1 || o->sequences > INT32_MAX / o->length)
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT,
+                         "sequences, length: expected a micro-batch of at least 1 x 1, found %lld x %lld",
+                         (long long)o->sequences, (long long)o->length);
+    if ((unsigned)o->recompute > EWC_RECOMPUTE_LAYER)
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "recompute: expected 0 to 3, found %d", (int)o->recompute);
+    for (int64_t l = 0; o->layer_recompute != NULL && l < config->layers; l++)
+        if (o->layer_recompute[l] > EWC_RECOMPUTE_LAYER)
+            return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "layer_recompute[%lld]: expected 0 to 3, found %d", (long long)l,
+                             (int)o->layer_recompute[l]);
+    if (o->anchor < 0 || o->anchor > 2)
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "anchor: expected 0, 1 or 2, found %d", o->anchor);
+    return EWC_OK;
+}
+
+static void add_up(ewc_plan *plan)
+{
+    plan->total_bytes = plan->weights_bytes + plan->gradients_bytes + plan->moments_bytes + plan->fisher_bytes +
+                        plan->anchor_bytes + plan->activations_bytes + plan->scratch_bytes + plan->logits_bytes +
+                        plan->library_bytes;
+}
+
+ewc_status ewc_plan_memory(ewc_context *context, const ewc_model_config *config, const ewc_plan_options *options,
+                           ewc_plan *out)
+{
+    if (context == NULL || config == NULL || options == NULL || out == NULL)
+        return ewci_fail(context, EWC_ERROR_ARGUMENT, "ewc_plan_memory: an argument is NULL");
+    if (out->struct_size != sizeof *out)
+        return ewci_fail(context, EWC_ERROR_ARGUMENT, "plan: struct_size: expected %zu, found %zu", sizeof *out,
+                         out->struct_size);
+    EWCI_TRY(check_options(context, config, options));
+    ewci_layout layout;
+    EWCI_TRY(ewci_layout_create(context, config, &layout));
+    ewc_plan plan = {.struct_size = sizeof plan, .parameters = layout.parameters};
+    ewci_layout_destroy(context, &layout);
+
+    int64_t n = plan.parameters;
+    plan.weights_bytes = 4 * n;
+    if (options->training) {
+        plan.gradients_bytes = 4 * n;
+        plan.moments_bytes = 8 * n;
+    }
+    if (options->fisher) plan.fisher_bytes = element_bytes(options->fisher_dtype) * n;
+    if (options->anchor == 1) plan.anchor_bytes = 4 * n;
+    if (options->anchor == 2) plan.anchor_bytes = element_bytes(options->anchor_dtype) * n;
+    if (options->anchor == 2) plan.mapped_bytes += plan.anchor_bytes;
+    count_workspace(context, config, options->sequences * options->length, options->training != 0, options->recompute,
+                    options->layer_recompute, &plan);
+    plan.library_bytes = LIBRARY_BYTES + (context->threads - 1) * THREAD_BYTES;
+    add_up(&plan);
+    ewc_context_info info = {.struct_size = sizeof info};
+    EWCI_TRY(ewc_context_describe(context, &info));
+    plan.available_bytes = info.memory_available_bytes;
+    *out = plan;
+    return EWC_OK;
+}
+
+ewc_status ewci_plan_check_trainer(ewc_model *model, const ewc_trainer_options *options)
+{
+    ewc_plan plan = {0};
+    ewc_context_info info = {.struct_size = sizeof info};
+    count_workspace(model->ctx, &model->config, options->max_sequences * options->max_length, true, options->recompute,
+                    options->layer_recompute, &plan);
+    plan.gradients_bytes = 4 * model->layout.parameters;
+    plan.moments_bytes = 8 * model->layout.parameters;
+    add_up(&plan);
+    EWCI_TRY(ewc_context_describe(model->ctx, &info));
+    if (info.memory_available_bytes <= 0 || plan.total_bytes <= info.memory_available_bytes) return EWC_OK;
+    return ewci_fail(model->ctx, EWC_ERROR_MEMORY,
+                     "training with %lld x %lld tokens needs %lld MiB more (gradients %lld, moments %lld, activations %lld, "
+                     "scratch %lld, logits %lld), %lld MiB are available: smaller micro-batches or a deeper recompute "
+                     "level need less",
+                     (long long)options->max_sequences, (long long)options->max_length,
+                     (long long)(plan.total_bytes >> 20), (long long)(plan.gradients_bytes >> 20),
+                     (long long)(plan.moments_bytes >> 20), (long long)(plan.activations_bytes >> 20),
+                     (long long)(plan.scratch_bytes >> 20), (long long)(plan.logits_bytes >> 20),
+                     (long long)(info.memory_available_bytes >> 20));
+}
