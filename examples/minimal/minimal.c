@@ -3,7 +3,8 @@
 #include <libewc.h>
 #include <stdio.h>
 
-int main(void) {
+int main(void)
+{
     ewc_context *context = NULL;
     ewc_model *model = NULL;
     ewc_trainer *trainer = NULL;
