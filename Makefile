@@ -289,11 +289,11 @@ SANITIZED = env EWC_TEST_FAST=1 EWC_TEST_TIMEOUT=$${EWC_TEST_TIMEOUT:-600} UBSAN
 	$(MAKE) --no-print-directory OPTIMIZE='-O2 -g'
 
 VALGRIND_TEST ?= train/test_short_training
+VALGRIND := valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
 .PHONY: valgrind
 valgrind: $(BUILD)/tests/$(VALGRIND_TEST) ## Run one short training under valgrind
-	@BUILD=$(BUILD) EWC_TEST_FAST=1 EWC_TEST_TIMEOUT=$${EWC_TEST_TIMEOUT:-600} \
-		EWC_TEST_WRAPPER='valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
-		--show-leak-kinds=definite' tests/run $(BUILD)/tests/$(VALGRIND_TEST)
+	@BUILD=$(BUILD) EWC_TEST_FAST=1 EWC_TEST_TIMEOUT=$${EWC_TEST_TIMEOUT:-600} EWC_TEST_WRAPPER='$(VALGRIND)' \
+		tests/run $(BUILD)/tests/$(VALGRIND_TEST)
 
 .PHONY: check-transformers
 check-transformers: all ## Compare with transformers live, on random configurations (needs PyTorch)
@@ -333,10 +333,10 @@ demo: all ## Learn Lithuanian without forgetting English: the demonstration, abo
 bench: $(BENCH_PROGRAMS) ## Build and run the benchmarks
 	@for program in $(BENCH_PROGRAMS); do $$program || exit 1; done
 
-$(BENCH_PROGRAMS): $(BUILD)/bench-%: $(BUILD)/bench/%.o $(BENCH_SUPPORT:%.c=$(BUILD)/%.o) $(INTERNAL) $(BLAS)
+$(BENCH_PROGRAMS): $(BUILD)/bench-%: $(BUILD)/bench/%.o $(BENCH_SUPPORT:%.c=$(BUILD)/%.o) $(INTERNAL) $(TEST_BLAS)
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) $(SANITIZE_LDFLAGS) -Wl,--wrap=getenv -o $@ $(filter %.o,$(filter-out $(BLAS),$^)) \
-		-Wl,--start-group $(INTERNAL) $(BLAS) -Wl,--end-group $(LIBRARIES)
+	$(Q)$(CC) $(LDFLAGS) $(SANITIZE_LDFLAGS) -Wl,--wrap=getenv -o $@ $(filter %.o,$^) $(INTERNAL) $(TEST_BLAS) $(RPATH) \
+		$(LIBRARIES)
 
 # ---- Installation ---------------------------------------------------------------------------------------------------
 
