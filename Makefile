@@ -58,12 +58,14 @@ BLAS_SYMBOLS := cblas_sgemm openblas_get_corename openblas_get_config openblas_g
 WARNINGS := -Wall -Wextra -Wshadow -Wundef -Wpointer-arith -Wcast-align -Wwrite-strings -Wformat=2 -Wdate-time \
 	-Wno-format-nonliteral
 C_WARNINGS = $(WARNINGS) -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wvla
+# Where numbers are the product, no conversion goes unsaid.
+LIB_WARNINGS := -Wconversion -Wdouble-promotion
 ifeq ($(WERROR),1)
 WARNINGS += -Werror
 endif
 
 DEFINES := -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE
-BASE := $(OPTIMIZE) -fPIC -fvisibility=hidden -fno-math-errno -fno-trapping-math -fno-strict-aliasing -MMD -MP
+BASE := $(OPTIMIZE) -fPIC -fvisibility=hidden -fno-math-errno -fno-trapping-math -MMD -MP
 ifneq ($(SANITIZE),)
 BASE += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 SANITIZE_LDFLAGS := -fsanitize=$(SANITIZE)
@@ -79,8 +81,8 @@ endif
 # Products and sums are contracted to fused ones nowhere but in kernels that allow it (below): one source, one result.
 CONTRACT := -ffp-contract=off
 C_FLAGS = -std=c11 $(BASE) $(C_WARNINGS) $(DEFINES) $(CPPFLAGS) $(CFLAGS)
-LIB_FLAGS = $(C_FLAGS) $(CONTRACT) $(THREADS) -Iinclude -Ilib $(OPENBLAS_CFLAGS)
-KERNEL_FLAGS = $(C_FLAGS) -fopenmp-simd -Iinclude -Ilib
+LIB_FLAGS = $(C_FLAGS) $(LIB_WARNINGS) $(CONTRACT) $(THREADS) -Iinclude -Ilib $(OPENBLAS_CFLAGS)
+KERNEL_FLAGS = $(C_FLAGS) $(LIB_WARNINGS) -fopenmp-simd -Iinclude -Ilib
 TEST_FLAGS = $(C_FLAGS) $(CONTRACT) -pthread -Iinclude -Ilib -Itests
 EXAMPLE_FLAGS = $(C_FLAGS) $(CONTRACT) -Iinclude
 CXX_FLAGS = -std=c++17 $(BASE) $(if $(SANITIZE),-fno-sanitize=vptr) $(WARNINGS) $(CPPFLAGS) $(CXXFLAGS) -Iinclude
