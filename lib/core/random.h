@@ -15,6 +15,9 @@ typedef enum ewci_stream {
     EWCI_STREAM_ROUNDING = 5, /* stochastic rounding */
 } ewci_stream;
 
+/* The block function itself, as the paper defines it. */
+void ewci_philox_block(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+
 /* Four 32-bit words for counter (high, low) under key (seed, stream). */
 void ewci_philox(uint64_t seed, uint32_t stream, uint64_t high, uint64_t low, uint32_t out[4]);
 
@@ -24,7 +27,8 @@ double ewci_uniform(uint64_t seed, uint32_t stream, uint64_t high, uint64_t low)
 /* Standard normal deviate (Box-Muller on two words of one block). */
 double ewci_normal(uint64_t seed, uint32_t stream, uint64_t high, uint64_t low);
 
-/* A permutation of [0, n) by a keyed Feistel network with cycle walking: the image of `index`, no table needed. */
+/* A permutation of [0, n) by a keyed Feistel network with cycle walking: the image of `index`, no table needed.
+ * n is at most 2^62. */
 uint64_t ewci_permute(uint64_t seed, uint64_t epoch, uint64_t n, uint64_t index);
 
 #endif
