@@ -1,0 +1,185 @@
+/* Opening the CPU device, its memory, and what it says about itself. */
+#include "cpu/device.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/memory.h"
+#include "core/status.h"
+#include "cpu/operations.h"
+#include "cpu/processor.h"
+
+char *openblas_get_corename(void);
+char *openblas_get_config(void);
+
+static ewc_status choose_kernels(ewc_context *ctx, ewc_instruction_set wanted, const ewci_kernels **kernels)
+{
+#if defined(__x86_64__)
+    bool avx512 = ewci_processor_has_avx512(), avx2 = ewci_processor_has_avx2();
+    const ewci_kernels *best = avx512 ? &ewci_kernels_avx512 : avx2 ? &ewci_kernels_avx2 : &ewci_kernels_portable;
+#else
+    bool avx512 = false, avx2 = false;
+    const ewci_kernels *best = &ewci_kernels_portable;
+#endif
+    *kernels = best;
+    switch (wanted) {
+    case EWC_ISA_AUTO: return EWC_OK;
+    case EWC_ISA_PORTABLE: *kernels = &ewci_kernels_portable; return EWC_OK;
+#if defined(__x86_64__)
+    case EWC_ISA_AVX2: *kernels = &ewci_kernels_avx2; break;
+    case EWC_ISA_AVX512: *kernels = &ewci_kernels_avx512; break;
+#else
+    case EWC_ISA_AVX2:
+    case EWC_ISA_AVX512: break;
+#endif
+    default:
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "instruction_set: expected an ewc_instruction_set, found %d",
+                         (int)wanted);
+    }
+    if ((wanted == EWC_ISA_AVX2 && avx2) || (wanted == EWC_ISA_AVX512 && avx512)) return EWC_OK;
+    return ewci_fail(ctx, EWC_ERROR_UNSUPPORTED, "instruction_set: this processor has no %s; use EWC_ISA_AUTO",
+                     wanted == EWC_ISA_AVX2 ? "AVX2" : "AVX-512");
+}
+
+/* A wrong product means a miscompiled or misdetected BLAS: better refused than trained with. */
+static ewc_status check_product(ewc_context *ctx)
+{
+    enum { M = 33, N = 18, K = 29 };
+    float a[M * K], b[N * K], c[M * N];
+    for (int i = 0; i < M * K; i++) a[i] = (float)(i * 7 % 11 - 5);
+    for (int i = 0; i < N * K; i++) b[i] = (float)(i * 5 % 13 - 6);
+    ewci_sgemm(false, true, M, N, K, 1.0F, a, K, b, K, 0.0F, c, N);
+    for (int i = 0; i < M; i++) {
+        for (int j = 0; j < N; j++) {
+            float sum = 0; /* small integers: exact */
+            for (int k = 0; k < K; k++) sum += a[i * K + k] * b[j * K + k];
+            if (sum != c[i * N + j])
+                return ewci_fail(ctx, EWC_ERROR_DEVICE,
+                                 "OpenBLAS (%s kernels) computes wrong products here: expected %g, found %g; set "
+                                 "OPENBLAS_CORETYPE to kernels that suit this processor, such as Haswell",
+                                 openblas_get_corename(), (double)sum, (double)c[i * N + j]);
+        }
+    }
+    return EWC_OK;
+}
+
+/* Cooperlake is SkylakeX with bf16 products; a user may also have asked for it. */
+static bool kernels_as_expected(void)
+{
+    const char *expected = ewci_processor_openblas_core(), *found = openblas_get_corename();
+    if (expected == NULL || strcmp(expected, found) == 0) return true;
+    return strcmp(expected, "SkylakeX") == 0 && (strcmp(found, "Cooperlake") == 0 || strcmp(found, "SapphireRapids") == 0);
+}
+
+ewc_status ewci_cpu_open(ewc_context *ctx, const ewc_context_options *options, ewci_device **out)
+{
+    const ewci_kernels *kernels;
+    void *memory;
+    EWCI_TRY(choose_kernels(ctx, options->instruction_set, &kernels));
+    EWCI_TRY(check_product(ctx));
+    EWCI_TRY(ewci_alloc_array(ctx, 1, sizeof(ewci_device), "the device", &memory));
+    ewci_device *device = memory;
+    *device = (ewci_device){.ctx = ctx, .threads = ctx->threads, .kernels = kernels};
+    ewc_status status = ewci_alloc(ctx, (size_t)ctx->threads * EWCI_TILE * sizeof(float), "the threads' tiles", &memory);
+    if (status != EWC_OK) {
+        ewci_free(ctx, device);
+        return status;
+    }
+    device->tiles = memory;
+    device->blas_kernels_expected = kernels_as_expected();
+    if (!device->blas_kernels_expected)
+        ewci_log(ctx, EWC_LOG_WARNING,
+                 "OpenBLAS runs its %s kernels, this processor should run %s: products will be slow; unset "
+                 "OPENBLAS_CORETYPE or set it to %s",
+                 openblas_get_corename(), ewci_processor_openblas_core(), ewci_processor_openblas_core());
+    *out = device;
+    return EWC_OK;
+}
+
+void ewci_cpu_close(ewci_device *device)
+{
+    if (device == NULL) return;
+    ewci_free(device->ctx, device->tiles);
+    ewci_free(device->ctx, device);
+}
+
+/* MemAvailable of /proc/meminfo, in bytes; 0 when it cannot be read. */
+static int64_t available_memory(void)
+{
+    char line[256];
+    long long kib = 0;
+    FILE *file = fopen("/proc/meminfo", "re");
+    if (file == NULL) return 0;
+    while (fgets(line, sizeof line, file) != NULL)
+        if (sscanf(line, "MemAvailable: %lld", &kib) == 1) break;
+    fclose(file);
+    return (int64_t)kib * 1024;
+}
+
+void ewci_cpu_describe(const ewci_device *device, ewc_context_info *info)
+{
+    snprintf(info->device, sizeof info->device, "cpu");
+    ewci_processor_name(info->processor, sizeof info->processor);
+    snprintf(info->instruction_set, sizeof info->instruction_set, "%s", device->kernels->name);
+    snprintf(info->blas, sizeof info->blas, "%.90s", openblas_get_config());
+    snprintf(info->blas_kernels, sizeof info->blas_kernels, "%.30s", openblas_get_corename());
+    info->blas_kernels_expected = device->blas_kernels_expected;
+    info->threads = device->threads;
+    info->memory_bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
+    info->memory_available_bytes = available_memory();
+}
+
+ewc_status ewci_cpu_alloc(ewci_device *device, size_t bytes, const char *what, void **out)
+{
+    return ewci_alloc(device->ctx, bytes, what, out);
+}
+
+void ewci_cpu_free(ewci_device *device, void *pointer)
+{
+    ewci_free(device->ctx, pointer);
+}
+
+ewc_status ewci_cpu_copy(ewci_device *device, void *destination, const void *source, size_t bytes)
+{
+    (void)device;
+    if (bytes > 0) memmove(destination, source, bytes);
+    return EWC_OK;
+}
+
+ewc_status ewci_cpu_copy_in(ewci_device *device, void *destination, const void *host_source, size_t bytes)
+{
+    return ewci_cpu_copy(device, destination, host_source, bytes);
+}
+
+ewc_status ewci_cpu_copy_out(ewci_device *device, void *host_destination, const void *source, size_t bytes)
+{
+    return ewci_cpu_copy(device, host_destination, source, bytes);
+}
+
+typedef struct zero_job {
+    char *destination;
+    int64_t bytes;
+} zero_job;
+
+static void zero_slice(void *argument, int index, int count)
+{
+    const zero_job *job = argument;
+    int64_t begin, end;
+    ewci_slice(job->bytes, 4096, index, count, &begin, &end);
+    memset(job->destination + begin, 0, (size_t)(end - begin));
+}
+
+ewc_status ewci_cpu_zero(ewci_device *device, void *destination, size_t bytes)
+{
+    zero_job job = {destination, (int64_t)bytes};
+    ewci_parallel(bytes < (1 << 18) ? 1 : device->threads, zero_slice, &job);
+    return EWC_OK;
+}
+
+ewc_status ewci_cpu_sync(ewci_device *device)
+{
+    (void)device;
+    return EWC_OK;
+}

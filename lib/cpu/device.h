@@ -1,0 +1,26 @@
+/* The CPU device: threads and the kernels chosen for the processor. */
+#ifndef EWCI_CPU_DEVICE_H
+#define EWCI_CPU_DEVICE_H
+
+#include "core/context.h"
+#include "core/threads.h"
+#include "cpu/kernels/kernels.h"
+#include "ops.h"
+
+/* Elements of a tile: 256 x 512, half a megabyte. */
+enum { EWCI_TILE_ROWS = 256, EWCI_TILE_COLUMNS = 512, EWCI_TILE = EWCI_TILE_ROWS * EWCI_TILE_COLUMNS };
+
+struct ewci_device {
+    ewc_context *ctx;
+    int threads;
+    const ewci_kernels *kernels;
+    int blas_kernels_expected;
+    float *tiles; /* [threads, EWCI_TILE]: one thread's tile of a product that is used up while in cache */
+};
+
+/* Single-threaded product on slices that the caller divides: C[m,n] = op(A) op(B) (+ C); row-major, any sizes. Safe to call from
+ * several threads at once, inside ewci_parallel. */
+void ewci_sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
+                int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+
+#endif

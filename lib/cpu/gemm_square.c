@@ -1,0 +1,40 @@
+/* gemm_square: F[m,n] += weight (A^T B)^2, A[k,m], B[k,n]; the per-sequence squares of the empirical Fisher.
+ *
+ * Threads own rows of F. Each computes the product tile by tile and squares a tile into F while it is in cache. */
+#include "cpu/device.h"
+#include "cpu/operations.h"
+
+typedef struct product {
+    ewci_device *device;
+    int64_t m, n, k, lda, ldb;
+    const float *a, *b;
+    float weight, *fisher;
+} product;
+
+static void square_tile(const product *p, float *tile, int64_t row, int64_t rows, int64_t column, int64_t columns)
+{
+    ewci_sgemm(true, false, rows, columns, p->k, 1.0F, p->a + row, p->lda, p->b + column, p->ldb, 0.0F, tile, columns);
+    for (int64_t i = 0; i < rows; i++)
+        p->device->kernels->add_square(p->fisher + (row + i) * p->n + column, tile + i * columns, p->weight, columns);
+}
+
+static void run_slice(void *argument, int index, int count)
+{
+    const product *p = argument;
+    int64_t begin, end;
+    float *tile = p->device->tiles + (int64_t)index * EWCI_TILE;
+    ewci_slice(p->m, 16, index, count, &begin, &end);
+    for (int64_t column = 0; column < p->n; column += EWCI_TILE_COLUMNS) {
+        int64_t columns = p->n - column < EWCI_TILE_COLUMNS ? p->n - column : EWCI_TILE_COLUMNS;
+        for (int64_t row = begin; row < end; row += EWCI_TILE_ROWS)
+            square_tile(p, tile, row, end - row < EWCI_TILE_ROWS ? end - row : EWCI_TILE_ROWS, column, columns);
+    }
+}
+
+ewc_status ewci_cpu_gemm_square(ewci_device *device, int64_t m, int64_t n, int64_t k, const void *a, int64_t lda,
+                                const void *b, int64_t ldb, float weight, float *fisher)
+{
+    product p = {device, m, n, k, lda, ldb, a, b, weight, fisher};
+    if (m > 0 && n > 0) ewci_parallel(device->threads, run_slice, &p);
+    return EWC_OK;
+}

@@ -1,0 +1,65 @@
+/* The vector kernels: one list, from which come the table's fields, the prototypes and the table of each instruction set.
+ *
+ * Each .c file in this folder is compiled once per instruction set with EWCI_ISA defined to portable, avx2 or avx512 and defines its
+ * functions as EWCI_KERNEL(name). A kernel works on one thread's share; dividing the work is for the operations in lib/cpu. To add
+ * one: a line in the list, a definition. */
+#ifndef EWCI_CPU_KERNELS_KERNELS_H
+#define EWCI_CPU_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "libewc.h"
+
+/* X(result, name, arguments) */
+#define EWCI_KERNEL_LIST(X)                                                                                            \
+    /* rows.c: y = scale x; y += scale x; f += weight x^2 */                                                           \
+    X(void, scale_row, (float *restrict y, const float *restrict x, float scale, int64_t n))                           \
+    X(void, add_scaled, (float *restrict y, const float *restrict x, float scale, int64_t n))                          \
+    X(void, add_square, (float *restrict f, const float *restrict x, float weight, int64_t n))                         \
+    /* rmsnorm.c: one row; out may be x; dx may be dy when not accumulating */                                         \
+    X(float, rms_reciprocal, (const float *restrict x, int64_t n, float eps))                                          \
+    X(void, rmsnorm_row, (float *restrict y, const float *restrict x, const float *restrict w, float rstd, int64_t n)) \
+    X(void, rmsnorm_add_row,                                                                                           \
+      (float *out, const float *x, const float *restrict o, const float *restrict w, float rstd, int64_t n))           \
+    X(void, rmsnorm_bwd_row,                                                                                           \
+      (float *dx, const float *dy, const float *restrict x, const float *restrict w, float rstd, int64_t n,            \
+       bool accumulate))                                                                                               \
+    X(void, rmsnorm_bwd_weight,                                                                                        \
+      (float *restrict dw, const float *restrict dy, const float *restrict x, float rstd, int64_t n))                  \
+    /* rope.c: one head of 2 half values */                                                                            \
+    X(void, rope_head, (float *restrict x, const float *restrict cosine, const float *restrict sine, int64_t half))    \
+    X(void, rope_head_back,                                                                                            \
+      (float *restrict x, const float *restrict cosine, const float *restrict sine, int64_t half))                     \
+    /* geglu.c: one row */                                                                                             \
+    X(void, geglu_row,                                                                                                 \
+      (float *restrict act, const float *restrict gate, const float *restrict up, int64_t n))                          \
+    X(void, geglu_bwd_row,                                                                                             \
+      (float *restrict d_gate, float *restrict d_up, const float *restrict dact, const float *restrict gate,           \
+       const float *restrict up, int64_t n))
+
+typedef struct ewci_kernels {
+    const char *name; /* of the instruction set */
+#define EWCI_KERNEL_FIELD(result, name, arguments) result(*name) arguments;
+    EWCI_KERNEL_LIST(EWCI_KERNEL_FIELD)
+#undef EWCI_KERNEL_FIELD
+} ewci_kernels;
+
+extern const ewci_kernels ewci_kernels_portable;
+#if defined(__x86_64__)
+extern const ewci_kernels ewci_kernels_avx2;
+extern const ewci_kernels ewci_kernels_avx512;
+#endif
+
+/* Inside this folder: the name of a kernel for the instruction set that the file is compiled for. */
+#ifdef EWCI_ISA
+#define EWCI_PASTE_(a, b) ewci_##a##_##b
+#define EWCI_PASTE(a, b) EWCI_PASTE_(a, b)
+#define EWCI_KERNEL(name) EWCI_PASTE(name, EWCI_ISA)
+#define EWCI_KERNEL_PROTOTYPE(result, name, arguments) result EWCI_KERNEL(name) arguments;
+EWCI_KERNEL_LIST(EWCI_KERNEL_PROTOTYPE)
+#undef EWCI_KERNEL_PROTOTYPE
+#endif
+
+#endif
