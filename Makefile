@@ -51,7 +51,7 @@ OPENBLAS_A ?= $(firstword $(wildcard /usr/lib/$(MULTIARCH)/openblas-serial/libop
 OPENBLAS_CFLAGS ?= $(addprefix -isystem ,$(firstword $(wildcard /usr/include/$(MULTIARCH)/openblas-serial) \
 	$(shell $(PKG_CONFIG) --variable=includedir openblas 2>/dev/null)))
 # What the library calls in OpenBLAS; all its other symbols become local.
-BLAS_SYMBOLS := cblas_sgemm openblas_get_corename openblas_get_config openblas_get_num_threads
+BLAS_SYMBOLS := cblas_sgemm openblas_get_corename openblas_get_config
 
 # ---- Flags ----------------------------------------------------------------------------------------------------------
 
