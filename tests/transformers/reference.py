@@ -192,9 +192,10 @@ def train(model, steps, options, fisher=None, anchor=None):
             penalty = sum(float((pull[n] * offset[n]).sum()) / 2 for n in pull)
             distance = math.sqrt(sum(float((o ** 2).sum()) for o in offset.values()))
             total = {n: g[n] + pull[n] for n in g} if form == "gradient" else g
-            norm = total_norm(total if options.get("clip_mode", "task") == "total" else g)
+            norm = total_norm(g)
+            clipped_norm = total_norm(total) if options.get("clip_mode", "task") == "total" else norm
             clip = options.get("clip", 0.0)
-            factor = min(1.0, clip / norm) if clip > 0 else 1.0
+            factor = min(1.0, clip / clipped_norm) if clip > 0 else 1.0
             rate = learning_rate(options, number)
             for name, w in named.items():
                 if form == "gradient" and options.get("clip_mode", "task") == "task":
