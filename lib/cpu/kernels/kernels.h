@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/convert.h"
+#include "cpu/kernels/update_parameters.h"
 #include "libewc.h"
 
 /* X(result, name, arguments) */
@@ -37,7 +39,36 @@
       (float *restrict act, const float *restrict gate, const float *restrict up, int64_t n))                          \
     X(void, geglu_bwd_row,                                                                                             \
       (float *restrict d_gate, float *restrict d_up, const float *restrict dact, const float *restrict gate,           \
-       const float *restrict up, int64_t n))
+       const float *restrict up, int64_t n))                                                                           \
+    /* cross_entropy.c: one row; softcap 0 is none. Largest of the capped values; sum of exp(c - shift); the first       \
+       index at which that sum reaches `goal`; c <- weight * exp(c - lse) * (1 - (c/cap)^2) */                           \
+    X(float, softcap_max, (float *z, int64_t n, float softcap))                                                        \
+    X(double, exp_sum, (const float *c, int64_t n, float shift))                                                       \
+    X(int64_t, exp_sum_reach, (const float *c, int64_t n, float shift, double goal))                                   \
+    X(void, cross_entropy_gradient, (float *c, int64_t n, float lse, float weight, float softcap))                     \
+    /* attention.c: one row of a tile of scores, keys [begin, end) seen; the rest becomes 0 */                         \
+    X(float, attention_row,                                                                                            \
+      (float *s, int64_t begin, int64_t end, int64_t width, float softcap, float *maximum, float *sum))                \
+    X(void, attention_bwd_row,                                                                                         \
+      (float *restrict s, float *restrict dp, int64_t begin, int64_t end, int64_t width, float softcap, float scale,   \
+       float lse, float delta))                                                                                        \
+    X(float, dot, (const float *restrict a, const float *restrict b, int64_t n))                                       \
+    X(void, scale_in_place, (float *x, float factor, int64_t n))                                                       \
+    /* update.c: one block; f and a may be NULL when the form is NONE */                                               \
+    X(void, update_block,                                                                                              \
+      (int64_t n, float *restrict w, float *restrict m, float *restrict v, const float *restrict g,                    \
+       const float *restrict f, const float *restrict a, const ewci_update_parameters *parameters,                     \
+       ewci_update_sums *sums))                                                                                        \
+    X(void, penalty_block,                                                                                             \
+      (int64_t n, const float *restrict w, const float *restrict f, const float *restrict a, ewci_update_sums *sums))  \
+    /* sums.c: *nonfinite is added to */                                                                               \
+    X(double, sum_squares_block, (const float *restrict x, int64_t n, int64_t *nonfinite))                             \
+    X(double, sum_squares_total_block,                                                                                 \
+      (int64_t n, const float *restrict g, const float *restrict w, const float *restrict f, const float *restrict a,  \
+       float scale, float lambda))                                                                                     \
+    X(void, fisher_block, (float *restrict f, const float *restrict g, int64_t n, float weight, float decay))          \
+    X(void, f32_of_bf16, (float *restrict y, const uint16_t *restrict x, int64_t n))                                   \
+    X(void, bf16_of_f32, (uint16_t *restrict y, const float *restrict x, int64_t n))
 
 typedef struct ewci_kernels {
     const char *name; /* of the instruction set */
