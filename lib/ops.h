@@ -144,7 +144,7 @@ typedef struct ewci_ops {
 
     /* ---- reductions and element-wise -------------------------------------------------------------------------------- */
     /* *sum (host) = sum of squares in double; *nonfinite (host) = how many elements are NaN or infinite (they are left out). */
-    ewc_status (*sum_squares)(ewci_device *device, const float *x, int64_t n, double *sum, int64_t *nonfinite);
+    ewc_status (*sum_squares)(ewci_device *device, ewci_buffer x, int64_t n, double *sum, int64_t *nonfinite);
     /* destination += alpha * source */
     ewc_status (*add)(ewci_device *device, float *destination, const float *source, float alpha, int64_t n);
     /* Any of f32, bf16, f16 to any other, round to nearest even. */

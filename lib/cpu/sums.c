@@ -7,7 +7,7 @@ enum { BLOCK = EWCI_UPDATE_BLOCK, MOST_THREADS = 1024 };
 
 typedef struct job {
     ewci_device *device;
-    const float *x;
+    ewc_buffer x;
     const ewc_update_buffers *buffers;
     int64_t n;
     float scale, lambda;
@@ -18,9 +18,15 @@ typedef struct job {
 static void squares_slice(void *argument, int index, int count)
 {
     job *j = argument;
+    float block[BLOCK];
     int64_t begin, end, nonfinite = 0;
+    double sum = 0;
     ewci_slice(j->n, BLOCK, index, count, &begin, &end);
-    j->sum[index] = j->device->kernels->sum_squares_block(j->x + begin, end - begin, &nonfinite);
+    for (int64_t i = begin; i < end; i += BLOCK) {
+        int64_t n = end - i < BLOCK ? end - i : BLOCK;
+        sum += j->device->kernels->sum_squares_block(ewci_block_read(j->device, j->x, i, n, block), n, &nonfinite);
+    }
+    j->sum[index] = sum;
     j->nonfinite[index] = nonfinite;
 }
 
@@ -43,7 +49,7 @@ static void total_slice(void *argument, int index, int count)
     j->sum[index] = sum;
 }
 
-ewc_status ewci_cpu_sum_squares(ewci_device *device, const float *x, int64_t n, double *sum, int64_t *nonfinite)
+ewc_status ewci_cpu_sum_squares(ewci_device *device, ewc_buffer x, int64_t n, double *sum, int64_t *nonfinite)
 {
     job j = {.device = device, .x = x, .n = n};
     double s = 0;
@@ -65,7 +71,7 @@ ewc_status ewci_cpu_sum_squares_total(ewci_device *device, int64_t n, const ewc_
     double s = 0;
     int64_t bad;
     if (buffers->fisher.data == NULL) {
-        EWCI_TRY(ewci_cpu_sum_squares(device, buffers->gradient.data, n, &s, &bad));
+        EWCI_TRY(ewci_cpu_sum_squares(device, buffers->gradient, n, &s, &bad));
         *sum = s * (double)gradient_scale * (double)gradient_scale;
         return EWC_OK;
     }

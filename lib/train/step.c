@@ -85,7 +85,7 @@ static ewc_status gradient_norm(ewc_trainer *trainer, bool total, double *norm)
             ewc_update_buffers buffers = ewci_segment_buffers(trainer, s);
             EWCI_TRY(ops->sum_squares_total(device, s->count, &buffers, 1.0F, (float)trainer->lambda, &part));
         } else {
-            EWCI_TRY(ops->sum_squares(device, trainer->gradient + s->offset, s->count, &part, &found));
+            EWCI_TRY(ops->sum_squares(device, ewci_segment_buffers(trainer, s).gradient, s->count, &part, &found));
         }
         sum += part;
         nonfinite += found;
@@ -234,15 +234,18 @@ ewc_status ewci_report_nonfinite(ewc_trainer *trainer, int64_t step, const char 
 {
     ewc_context *ctx = trainer->model->ctx;
     const ewci_layout *layout = &trainer->model->layout;
-    const struct { const char *what; const float *values; } places[] = {{"weight", trainer->model->weights},
+    const struct {
+        const char *what;
+        float *values;
+    } places[] = {{"weight", trainer->model->weights},
                                                                         {"gradient", trainer->gradient}};
     for (int place = 0; place < 2; place++) {
         for (int64_t t = 0; t < layout->tensor_count; t++) {
             const ewc_tensor_info *tensor = &layout->tensors[t];
             double sum;
             int64_t bad;
-            EWCI_TRY(ctx->ops->sum_squares(ctx->device, places[place].values + tensor->offset,
-                                           tensor->rows * tensor->columns, &sum, &bad));
+            ewc_buffer values = {places[place].values + tensor->offset, EWC_F32};
+            EWCI_TRY(ctx->ops->sum_squares(ctx->device, values, tensor->rows * tensor->columns, &sum, &bad));
             if (bad > 0)
                 return ewci_fail(ctx, EWC_ERROR_NOT_FINITE,
                                  "step %lld: the %s is not finite; first in the %s of %s (%lld of its values)",
