@@ -197,18 +197,21 @@ $(INTERNAL): $(LIB_OBJECTS) $(BUILD)/internal/list
 	$(Q)$(AR) rcs $@ $(LIB_OBJECTS)
 
 # The needed part of OpenBLAS as one object. getenv is replaced inside it by lib/cpu/openblas_env.c, which answers
-# OPENBLAS_CORETYPE from the processor's own description; all symbols but the few called are local, so that neither
-# the host's BLAS nor its threads and settings are touched.
-$(BLAS): $(BUILD)/lib/cpu/openblas_env.o $(OPENBLAS_A) Makefile
+# OPENBLAS_CORETYPE from the processor's own description, and its buffers are handed out under the lock of
+# lib/cpu/openblas_lock.c; all symbols but the few called are local, so that neither the host's BLAS nor its threads and
+# settings are touched.
+BLAS_WRAPPERS := $(BUILD)/lib/cpu/openblas_env.o $(BUILD)/lib/cpu/openblas_lock.o
+BLAS_WRAPPED := getenv blas_memory_alloc blas_memory_free
+$(BLAS): $(BLAS_WRAPPERS) $(OPENBLAS_A) Makefile
 	@mkdir -p $(@D)
 	@test -f "$(OPENBLAS_A)" || { echo "The archive of the serial OpenBLAS was not found: install" \
 		"libopenblas-serial-dev (./bootstrap.sh deps) or set OPENBLAS_A=/path/libopenblas.a" >&2; exit 1; }
 	$(call say,LD)
-	$(Q)$(LD) -r --wrap=getenv $(BLAS_SYMBOLS:%=-u %) -o $@.all $(BUILD)/lib/cpu/openblas_env.o $(OPENBLAS_A)
+	$(Q)$(LD) -r $(BLAS_WRAPPED:%=--wrap=%) $(BLAS_SYMBOLS:%=-u %) -o $@.all $(BLAS_WRAPPERS) $(OPENBLAS_A)
 	$(Q)$(OBJCOPY) -w $(BLAS_SYMBOLS:%=-G %) -G 'ewci_*' $@.all $@
 	@rm -f $@.all
 
-PRODUCT_OBJECTS = $(filter-out %/openblas_env.o,$(LIB_OBJECTS)) $(BLAS)
+PRODUCT_OBJECTS = $(filter-out $(BLAS_WRAPPERS),$(LIB_OBJECTS)) $(BLAS)
 
 $(SHARED): $(LIB_OBJECTS) $(BLAS) lib/libewc.map $(BUILD)/internal/list
 	$(call say,LD)
