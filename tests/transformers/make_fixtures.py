@@ -144,7 +144,7 @@ def packed():
     config = Gemma2Config(
         vocab_size=41, hidden_size=10, intermediate_size=13, num_hidden_layers=3, num_attention_heads=3,
         num_key_value_heads=3, head_dim=4, query_pre_attn_scalar=5, sliding_window=4, max_position_embeddings=64,
-        rope_parameters={"rope_type": "default", "rope_theta": 300.0}, attn_logit_softcapping=None,
+        rope_parameters={"rope_type": "default", "rope_theta": 300.0}, rms_norm_eps=0.05, attn_logit_softcapping=None,
         final_logit_softcapping=None, layer_types=["full_attention", "sliding_attention", "full_attention"],
         attn_implementation="eager")
     directory = write_checkpoint(random_model(config, generator, 0.5), OUT / "packed", "float32", "newer")

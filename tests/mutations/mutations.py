@@ -1,0 +1,99 @@
+"""The places that implementations of Gemma 2 and of EWC get wrong, each as an edit of one source file and the tests that
+must notice. White space in `old` matches any white space."""
+
+from dataclasses import dataclass
+
+MODEL, FISHER, STEPS = "model/test_fixtures", "fisher/test_fisher_fixtures", "train/test_steps_fixtures"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple = (MODEL,)
+    times: int = 1  # places with this text; all are changed
+    reduced: bool = False  # one of the few for continuous integration
+
+
+NORM, ROPE = "lib/cpu/kernels/rmsnorm.c", "lib/cpu/kernels/rope.c"
+ATTENTION, LOSS = "lib/cpu/kernels/attention.c", "lib/cpu/kernels/cross_entropy.c"
+FORWARD, BACKWARD, HEAD = "lib/model/forward.c", "lib/model/backward.c", "lib/model/head.c"
+
+MUTATIONS = [
+    # ---- norms
+    Mutation("norm: w instead of 1 + w", NORM, "y[i] = x[i] * rstd * (1.0F + w[i]);", "y[i] = x[i] * rstd * w[i];",
+             reduced=True),
+    Mutation("norm before the residual addition: w instead of 1 + w", NORM, "o[i] * rstd * (1.0F + w[i])",
+             "o[i] * rstd * w[i]"),
+    Mutation("norm: eps outside of the mean", NORM, "1.0F / sqrtf(sum / (float)n + eps)",
+             "1.0F / (sqrtf(sum / (float)n) + eps)"),
+    Mutation("norm backward: without the mean's part", NORM, "float back = dot / (float)n * rstd * rstd;",
+             "float back = 0.0F * dot;"),
+    Mutation("norm backward: weight gradient without rstd", NORM, "dw[i] += dy[i] * x[i] * rstd;",
+             "dw[i] += dy[i] * x[i]; (void)rstd;"),
+    # ---- embedding and head
+    Mutation("embedding not scaled by sqrt(hidden)", FORWARD, "(float)sqrt((double)c->hidden_size)", "1.0F"),
+    Mutation("embedding gradient not scaled by sqrt(hidden)", BACKWARD, "float scale = (float)sqrt((double)hidden);",
+             "float scale = 1.0F;"),
+    Mutation("tied gradient: the head's part alone", BACKWARD,
+             "return run->ops->embed_bwd(run->device, run->embedding_gradient, w->dx, w->tokens_in, run->rows, hidden, scale);",
+             "return (void)scale, EWC_OK;", reduced=True),
+    Mutation("tied gradient: the lookup's part alone", HEAD,
+             "run->embedding_gradient, hidden, true));", "run->w->logits, hidden, false));"),
+    Mutation("final softcap: left out of the gradient", LOSS, "weight * ewci_exp(c[i] - lse) * (1.0F - t * t)",
+             "weight * ewci_exp(c[i] - lse) * (1.0F - 0.0F * t)", reduced=True),
+    Mutation("final softcap: left out of the label's gradient", "lib/cpu/cross_entropy.c",
+             "expm1(at_label - lse) * (1.0 - t * t)", "expm1(at_label - lse) * (1.0 - 0.0 * t)"),
+    Mutation("final softcap: not applied", FORWARD.replace("forward", "head"), ".softcap = (float)c->final_softcap,",
+             ".softcap = 0.0F,"),
+    # ---- attention
+    Mutation("attention softcap: not applied", FORWARD, ".softcap = (float)c->attention_softcap,", ".softcap = 0.0F,"),
+    Mutation("attention softcap: left out of the gradient", ATTENTION, "(dp[i] - delta) * (1.0F - t * t) * scale",
+             "(dp[i] - delta) * (1.0F - 0.0F * t) * scale", reduced=True),
+    Mutation("attention: head_dim^-0.5 instead of query_pre_attn_scalar^-0.5", FORWARD,
+             "double query_scale = c->query_scale != 0 ? c->query_scale : (double)c->head_dim;",
+             "double query_scale = (double)c->head_dim;"),
+    Mutation("attention: window one too wide", "lib/cpu/attention.c", "query - shape->window + 1", "query - shape->window",
+             reduced=True),
+    Mutation("attention: window one too narrow", "lib/cpu/attention.c", "query - shape->window + 1",
+             "query - shape->window + (shape->window > 1 ? 2 : 1)"),
+    Mutation("attention: windowed layers are the odd ones", FORWARD, "c->sliding[layer] ? c->sliding_window : 0",
+             "c->sliding[layer] ? 0 : c->sliding_window"),
+    Mutation("attention: a query does not see itself in the backward pass", "lib/cpu/attention_bwd.c",
+             "end = i + 1 - key;", "end = i - key + (i == p->start);"),
+    Mutation("attention: documents see the ones before them", "lib/cpu/attention.c",
+             "shape->document_start[end] == start) end++;", "end % 23 != 0) end++;"),
+    Mutation("attention: query heads dealt to the kv heads in turn", "lib/cpu/attention_fwd.c",
+             "t->head / (a->heads / a->kv_heads)", "t->head % a->kv_heads", times=2),
+    Mutation("attention: dK and dV of the first query head of a group only", "lib/cpu/attention_bwd.c",
+             "for (int64_t g = 0; g < group; g++) {", "for (int64_t g = 0; g < (group > 0); g++) {", reduced=True),
+    Mutation("attention backward: without delta", ATTENTION, "dp[i] = p * (dp[i] - delta) * (1.0F - t * t) * scale;",
+             "dp[i] = p * dp[i] * (1.0F - t * t) * scale;"),
+    Mutation("rope: not turned back in the backward pass", BACKWARD, "c->heads + c->kv_heads, c->head_dim, width, true)",
+             "c->heads + c->kv_heads, c->head_dim, width, false)"),
+    Mutation("rope: keys not rotated", FORWARD, "run->rows, c->heads + c->kv_heads, c->head_dim, width, false)",
+             "run->rows, c->heads, c->head_dim, width, false)"),
+    Mutation("rope: pairs instead of halves", ROPE,
+             "float a = x[i], b = x[half + i]; x[i] = a * cosine[i] - b * sine[i]; x[half + i] = b * cosine[i] + a * sine[i];",
+             "float a = x[2 * i], b = x[2 * i + 1]; x[2 * i] = a * cosine[i] - b * sine[i]; "
+             "x[2 * i + 1] = b * cosine[i] + a * sine[i];", reduced=True),
+    Mutation("rope: the base of the configuration ignored", FORWARD, "c->rope_theta, 1.0)", "10000.0, 1.0)"),
+    # ---- feed-forward
+    Mutation("geglu: the gate's tanh approximation with another constant", "lib/cpu/kernels/geglu.c", "C = 0.044715F",
+             "C = 0.0F"),
+    Mutation("geglu: gate and up exchanged", "lib/cpu/geglu.c", "X", "X"),
+    # ---- loss
+    Mutation("loss: weights of sequences ignored", "lib/model/batch.c",
+             "batch->weights == NULL ? 1.0 : (double)batch->weights[i / batch->length]", "1.0"),
+    Mutation("hook: on the layer before", BACKWARD, "hook->layer == l && hook->backward", "hook->layer == l + 1 && hook->backward"),
+    # ---- trainer
+    Mutation("trainer: a mean of means over micro-batches", "lib/train/step.c", "1.0 / (double)p->tokens",
+             "2.0 / (double)p->tokens * (i == 0)", (STEPS,), reduced=True),
+    Mutation("trainer: norm weights are decayed", "lib/train/step.c", "s->decay ? o->weight_decay : 0.0", "o->weight_decay",
+             (STEPS,)),
+    Mutation("trainer: no weight decay", "lib/train/step.c", "s->decay ? o->weight_decay : 0.0", "0.0", (STEPS,)),
+    Mutation("trainer: total clipped without the penalty", "lib/train/step.c",
+             "clip_total ? trainer->lambda * p->clip_factor : trainer->lambda", "trainer->lambda", (STEPS,)),
+]
