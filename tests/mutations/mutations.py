@@ -17,6 +17,7 @@ class Mutation:
     reduced: bool = False  # one of the few for continuous integration
 
 
+UPDATE, STEP, SCHEDULE = "lib/cpu/kernels/update.c", "lib/train/step.c", "lib/train/schedule.c"
 NORM, ROPE = "lib/cpu/kernels/rmsnorm.c", "lib/cpu/kernels/rope.c"
 ATTENTION, LOSS = "lib/cpu/kernels/attention.c", "lib/cpu/kernels/cross_entropy.c"
 FORWARD, BACKWARD, HEAD = "lib/model/forward.c", "lib/model/backward.c", "lib/model/head.c"
@@ -46,7 +47,7 @@ MUTATIONS = [
              "weight * ewci_exp(c[i] - lse) * (1.0F - 0.0F * t)", reduced=True),
     Mutation("final softcap: left out of the label's gradient", "lib/cpu/cross_entropy.c",
              "expm1(at_label - lse) * (1.0 - t * t)", "expm1(at_label - lse) * (1.0 - 0.0 * t)"),
-    Mutation("final softcap: not applied", FORWARD.replace("forward", "head"), ".softcap = (float)c->final_softcap,",
+    Mutation("final softcap: not applied", HEAD, ".softcap = (float)c->final_softcap,",
              ".softcap = 0.0F,"),
     # ---- attention
     Mutation("attention softcap: not applied", FORWARD, ".softcap = (float)c->attention_softcap,", ".softcap = 0.0F,"),
@@ -83,17 +84,51 @@ MUTATIONS = [
     # ---- feed-forward
     Mutation("geglu: the gate's tanh approximation with another constant", "lib/cpu/kernels/geglu.c", "C = 0.044715F",
              "C = 0.0F"),
-    Mutation("geglu: gate and up exchanged", "lib/cpu/geglu.c", "X", "X"),
+    Mutation("geglu: gate and up exchanged", "lib/cpu/geglu.c", "geglu_row(j->out + r * f, gate, gate + f, f)",
+             "geglu_row(j->out + r * f, gate + f, gate, f)"),
+    Mutation("geglu backward: gelu's slope without its second part", "lib/cpu/kernels/geglu.c",
+             "0.5F * g * (1.0F - t * t) * K * (1.0F + 3.0F * C * g * g)", "0.0F"),
     # ---- loss
     Mutation("loss: weights of sequences ignored", "lib/model/batch.c",
              "batch->weights == NULL ? 1.0 : (double)batch->weights[i / batch->length]", "1.0"),
     Mutation("hook: on the layer before", BACKWARD, "hook->layer == l && hook->backward", "hook->layer == l + 1 && hook->backward"),
     # ---- trainer
-    Mutation("trainer: a mean of means over micro-batches", "lib/train/step.c", "1.0 / (double)p->tokens",
+    Mutation("trainer: a mean of means over micro-batches", STEP, "1.0 / (double)p->tokens",
              "2.0 / (double)p->tokens * (i == 0)", (STEPS,), reduced=True),
-    Mutation("trainer: norm weights are decayed", "lib/train/step.c", "s->decay ? o->weight_decay : 0.0", "o->weight_decay",
+    Mutation("trainer: norm weights are decayed", STEP, "s->decay ? o->weight_decay : 0.0", "o->weight_decay",
              (STEPS,)),
-    Mutation("trainer: no weight decay", "lib/train/step.c", "s->decay ? o->weight_decay : 0.0", "0.0", (STEPS,)),
-    Mutation("trainer: total clipped without the penalty", "lib/train/step.c",
+    Mutation("trainer: no weight decay", STEP, "s->decay ? o->weight_decay : 0.0", "0.0", (STEPS,)),
+    Mutation("trainer: total clipped without the penalty", STEP,
              "clip_total ? trainer->lambda * p->clip_factor : trainer->lambda", "trainer->lambda", (STEPS,)),
+    # ---- update
+    Mutation("update: first moment without bias correction", UPDATE, "(m1 * p->correction1)", "m1", (STEPS,)),
+    Mutation("update: second moment without bias correction", UPDATE, "sqrtf(v1 * p->correction2)", "sqrtf(v1)", (STEPS,),
+             reduced=True),
+    Mutation("update: bias correction of the step before", STEP, "options.step = p->step;",
+             "options.step = p->step > 1 ? p->step - 1 : 1;", (STEPS,)),
+    Mutation("update: weight decay through the gradient instead of decoupled", UPDATE, "g = p->gradient_scale * g;",
+             "g = p->gradient_scale * g + (1.0F - p->keep) / (p->rate + 1e-30F) * *w;", (STEPS,)),
+    Mutation("update: gradient form without the anchor", UPDATE, "p->lambda * f * (*w - a)", "p->lambda * f * (*w - 0.0F * a)",
+             (STEPS,)),
+    Mutation("update: proximal form not divided by d", UPDATE, "float r = p->rate_lambda * f * inverse;",
+             "float r = p->rate_lambda * f;", (STEPS,), reduced=True),
+    Mutation("update: proximal form pulls the weight of before the step", UPDATE, "a + (w1 - a) / (1.0F + r)",
+             "w1 - r / (1.0F + r) * (*w - a)", (STEPS,)),
+    Mutation("update: clip factor not applied", STEP, "options.gradient_scale = p->clip_factor;",
+             "options.gradient_scale = 1.0;", (STEPS,)),
+    Mutation("schedule: the cosine counts the warm-up", SCHEDULE,
+             "(double)(step - s->warmup) / (double)(s->steps - s->warmup)", "(double)step / (double)s->steps", (STEPS,)),
+    # ---- Fisher
+    Mutation("squares: of every row instead of every sequence", BACKWARD,
+             "EWCI_TRY(run->ops->gemm_square(run->device, out, in, length, ewci_at(run, dy, b * length * out), out, "
+             "ewci_at(run, x, b * length * in), in, weight, sink->fisher + offset));",
+             "for (int64_t t = b * length; t < (b + 1) * length; t++) "
+             "EWCI_TRY(run->ops->gemm_square(run->device, out, in, 1, ewci_at(run, dy, t * out), out, "
+             "ewci_at(run, x, t * in), in, weight, sink->fisher + offset));", (FISHER,), reduced=True),
+    Mutation("squares: both uses of the tied embedding squared apart", HEAD, "w->sequence_ids[b], c->hidden_size, true));",
+             "w->sequence_ids[b], c->hidden_size, false)); EWCI_TRY(run->ops->zero(run->device, w->embedding_rows + "
+             "b * length * c->hidden_size, (size_t)(length * c->hidden_size) * sizeof(float)));", (FISHER,)),
+    # ---- threads
+    Mutation("products: OpenBLAS without the lock", "lib/cpu/openblas_lock.c", "pthread_mutex_lock(&table);", "",
+             ("ops/test_concurrent_products",), times=2),
 ]
