@@ -308,6 +308,10 @@ check-transformers: all ## Compare with transformers live, on random configurati
 fixtures: ## Make the committed test fixtures again (needs PyTorch and transformers)
 	@tests/fixtures/make.sh
 
+.PHONY: mutations
+mutations: ## Break one place of the library at a time: a test must notice; MUTATIONS="--reduced" or "--only TEXT" for a part
+	@BUILD=$(BUILD) tests/mutations/run.py $(MUTATIONS)
+
 # ---- Static checks ----------------------------------------------------------------------------------------------------
 
 FORMATTED = $(shell find include lib examples tests bench cuda -name '*.[ch]' -o -name '*.cc' -o -name '*.cu' 2>/dev/null)
