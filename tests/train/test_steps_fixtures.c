@@ -26,6 +26,7 @@ typedef struct run {
     ewc_penalty_form form;
     double lambda, clip;
     ewc_clip_mode clip_mode;
+    double lambda2; /* of a second anchor */
 } run;
 
 static ewc_trainer_options options_of(const run *r)
@@ -94,25 +95,47 @@ static void check_movement(const fixture *f, ewc_model *model, const run *r, con
     free(found);
 }
 
+typedef struct task {
+    ewc_anchor *anchor;
+    ewc_fisher *fisher;
+} task;
+
+/* Anchor and Fisher of an old task; leaves the model at the anchor's weights. */
+static task make_task(ewc_context *ctx, const fixture *f, ewc_model *model, const char *anchor, const char *fisher)
+{
+    task t = {NULL, NULL};
+    float *values = fixture_flat(f, model, fisher);
+    fixture_set_weights(f, model, anchor);
+    OK(ctx, ewc_anchor_from_model(model, &t.anchor));
+    OK(ctx, ewc_fisher_from_values(model, NULL, values, &t.fisher));
+    free(values);
+    return t;
+}
+
+static void free_task(task *t)
+{
+    ewc_fisher_destroy(t->fisher);
+    ewc_anchor_destroy(t->anchor);
+}
+
 static void check_run(const run *r, ewc_instruction_set set)
 {
     ewc_context *ctx = fixture_context(set, 2);
     if (ctx == NULL) return;
     fixture *f = fixture_open("half");
     ewc_model *model = NULL;
-    ewc_anchor *anchor = NULL;
-    ewc_fisher *fisher = NULL;
     ewc_trainer *trainer = NULL;
     ewc_trainer_options options = options_of(r);
     OK(ctx, ewc_model_load(ctx, fixture_directory(f), &model));
-    float *start = tiny_weights(model), *fisher_values = fixture_flat(f, model, "steps/fisher");
-    fixture_set_weights(f, model, "steps/anchor");
-    OK(ctx, ewc_anchor_from_model(model, &anchor));
-    OK(ctx, ewc_fisher_from_values(model, NULL, fisher_values, &fisher));
+    float *start = tiny_weights(model);
+    task first = make_task(ctx, f, model, "steps/anchor", "steps/fisher");
+    task second = make_task(ctx, f, model, "steps/anchor2", "steps/fisher2");
     tiny_set_weights(model, start);
     OK(ctx, ewc_trainer_create(model, &options, &trainer));
-    if (r->form != EWC_PENALTY_NONE)
-        OK(ctx, ewc_trainer_add_anchor(trainer, anchor, fisher, r->lambda, EWC_LAMBDA_ABSOLUTE, 0));
+    if (r->lambda > 0)
+        OK(ctx, ewc_trainer_add_anchor(trainer, first.anchor, first.fisher, r->lambda, EWC_LAMBDA_ABSOLUTE, 0));
+    if (r->lambda2 > 0)
+        OK(ctx, ewc_trainer_add_anchor(trainer, second.anchor, second.fisher, r->lambda2, EWC_LAMBDA_ABSOLUTE, 0));
     for (int step = 0; step < STEPS; step++) {
         char prefix[2][32];
         ewc_batch batches[2];
@@ -126,10 +149,9 @@ static void check_run(const run *r, ewc_instruction_set set)
     }
     check_movement(f, model, r, start);
     free(start);
-    free(fisher_values);
     ewc_trainer_destroy(trainer);
-    ewc_fisher_destroy(fisher);
-    ewc_anchor_destroy(anchor);
+    free_task(&first);
+    free_task(&second);
     ewc_model_destroy(model);
     fixture_close(f);
     ewc_context_destroy(ctx);
@@ -143,32 +165,38 @@ static void check_everywhere(run r)
 static void adamw_without_a_penalty_agrees(void **state)
 {
     (void)state;
-    check_everywhere((run){"adamw", EWC_PENALTY_NONE, 0, 0, EWC_CLIP_TASK});
-    check_everywhere((run){"clipped", EWC_PENALTY_NONE, 0, 0.7, EWC_CLIP_TASK});
+    check_everywhere((run){"adamw", EWC_PENALTY_NONE, 0, 0, EWC_CLIP_TASK, 0});
+    check_everywhere((run){"clipped", EWC_PENALTY_NONE, 0, 0.7, EWC_CLIP_TASK, 0});
 }
 
 static void gradient_form_agrees(void **state)
 {
     (void)state;
-    check_everywhere((run){"gradient", EWC_PENALTY_GRADIENT, 3.0, 0.7, EWC_CLIP_TASK});
+    check_everywhere((run){"gradient", EWC_PENALTY_GRADIENT, 3.0, 0.7, EWC_CLIP_TASK, 0});
 }
 
 static void gradient_form_with_the_total_clipped_agrees(void **state)
 {
     (void)state;
-    check_everywhere((run){"gradient_total", EWC_PENALTY_GRADIENT, 3.0, 0.7, EWC_CLIP_TOTAL});
+    check_everywhere((run){"gradient_total", EWC_PENALTY_GRADIENT, 3.0, 0.7, EWC_CLIP_TOTAL, 0});
 }
 
 static void proximal_form_agrees(void **state)
 {
     (void)state;
-    check_everywhere((run){"proximal", EWC_PENALTY_PROXIMAL, 3.0, 0.7, EWC_CLIP_TASK});
+    check_everywhere((run){"proximal", EWC_PENALTY_PROXIMAL, 3.0, 0.7, EWC_CLIP_TASK, 0});
 }
 
 static void proximal_form_with_a_huge_lambda_agrees(void **state)
 {
     (void)state;
-    check_everywhere((run){"proximal_strong", EWC_PENALTY_PROXIMAL, 1e7, 0, EWC_CLIP_TASK});
+    check_everywhere((run){"proximal_strong", EWC_PENALTY_PROXIMAL, 1e7, 0, EWC_CLIP_TASK, 0});
+}
+
+static void two_tasks_folded_into_one_agree(void **state)
+{
+    (void)state;
+    check_everywhere((run){"two_tasks", EWC_PENALTY_PROXIMAL, 2.0, 0, EWC_CLIP_TASK, 0.5});
 }
 
 int main(void)
@@ -179,6 +207,7 @@ int main(void)
         cmocka_unit_test(gradient_form_with_the_total_clipped_agrees),
         cmocka_unit_test(proximal_form_agrees),
         cmocka_unit_test(proximal_form_with_a_huge_lambda_agrees),
+        cmocka_unit_test(two_tasks_folded_into_one_agree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

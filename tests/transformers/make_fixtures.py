@@ -170,7 +170,27 @@ RUNS = {
     "gradient_total": {"form": "gradient", "lambda": 3.0, "clip": 0.7, "clip_mode": "total"},
     "proximal": {"form": "proximal", "lambda": 3.0, "clip": 0.7},
     "proximal_strong": {"form": "proximal", "lambda": 1e7},
+    "two_tasks": {"form": "proximal", "lambda": 1.0},
 }
+
+
+def random_task(generator, named):
+    """A Fisher with zeros in it and an anchor away from the weights, both exact in float32."""
+    fisher, anchor = {}, {}
+    for name, p in named.items():
+        values = torch.rand(p.shape, generator=generator) ** 4
+        values[torch.rand(p.shape, generator=generator) < 0.2] = 0.0
+        fisher[name] = values.double()
+        anchor[name] = (p.detach().float() + 0.05 * torch.randn(p.shape, generator=generator)).double()
+    return fisher, anchor
+
+
+def fold(tasks):
+    """A = sum lambda F and c = sum lambda F anchor / A; where A = 0, c is the first anchor."""
+    curvature = {n: sum(strength * fisher[n] for strength, fisher, _ in tasks) for n in tasks[0][1]}
+    pulled = {n: sum(strength * fisher[n] * anchor[n] for strength, fisher, anchor in tasks) for n in curvature}
+    centre = {n: torch.where(a > 0, pulled[n] / a.clamp(min=1e-300), tasks[0][2][n]) for n, a in curvature.items()}
+    return curvature, centre
 
 
 def half():
@@ -204,16 +224,13 @@ def half():
         for part, micro_batch in enumerate(micro_batches):
             record_batch(recorder, f"steps/{number}/{part}", micro_batch)
     named = ref.parameters(model)
-    fisher = {n: torch.rand(p.shape, generator=generator).double() ** 4 for n, p in named.items()}
-    for values in fisher.values():
-        values[torch.rand(values.shape, generator=generator) < 0.2] = 0.0
-    anchor = {n: p.detach() + 0.05 * torch.randn(p.shape, generator=generator).double() for n, p in named.items()}
-    fisher, anchor = ({n: t.float().double() for n, t in values.items()} for values in (fisher, anchor))
-    recorder.add_all("steps/fisher", fisher)
-    recorder.add_all("steps/anchor", anchor)
+    (fisher, anchor), (fisher2, anchor2) = random_task(generator, named), random_task(generator, named)
+    for name, values in (("fisher", fisher), ("anchor", anchor), ("fisher2", fisher2), ("anchor2", anchor2)):
+        recorder.add_all(f"steps/{name}", values)
+    folded = fold(((2.0, fisher, anchor), (0.5, fisher2, anchor2)))
     for name, run in RUNS.items():
         trained = ref.load(directory)
-        records = ref.train(trained, steps, {**TRAINING, **run}, fisher, anchor)
+        records = ref.train(trained, steps, {**TRAINING, **run}, *(folded if name == "two_tasks" else (fisher, anchor)))
         recorder.add_all(f"steps/{name}", ref.parameters(trained))
         for number, record in enumerate(records):
             for key, value in record.items():
