@@ -80,16 +80,45 @@ static ewc_status move_entry(ewc_context *ctx, const char *name, void *user)
     return status;
 }
 
-/* Removes what an earlier save left in the target and this one does not replace. */
-static ewc_status remove_stale(ewc_context *ctx, const char *name, void *user)
+/* Names of the target's stale files, each NUL-terminated, one after the other. */
+typedef struct stale_names {
+    const move *m;
+    char *names;
+    size_t bytes;
+} stale_names;
+
+/* What an earlier save left in the target and this one does not replace. */
+static ewc_status note_stale(ewc_context *ctx, const char *name, void *user)
 {
-    const move *m = user;
+    stale_names *list = user;
     char *kept;
-    if (m->stale == NULL || !m->stale(name)) return EWC_OK;
-    EWCI_TRY(ewci_path_join(ctx, m->stage, name, &kept));
+    void *memory;
+    if (list->m->stale == NULL || !list->m->stale(name)) return EWC_OK;
+    EWCI_TRY(ewci_path_join(ctx, list->m->stage, name, &kept));
     bool replaced = ewci_path_exists(kept);
     ewci_free(ctx, kept);
-    return replaced ? EWC_OK : remove_entry(ctx, name, (void *)(uintptr_t)m->target);
+    if (replaced) return EWC_OK;
+    size_t length = strlen(name) + 1;
+    EWCI_TRY(ewci_alloc(ctx, list->bytes + length, "a list of names", &memory));
+    if (list->bytes > 0) memcpy(memory, list->names, list->bytes);
+    memcpy((char *)memory + list->bytes, name, length);
+    ewci_free(ctx, list->names);
+    list->names = memory;
+    list->bytes += length;
+    return EWC_OK;
+}
+
+static ewc_status replace_files(ewc_context *ctx, move *m)
+{
+    stale_names list = {.m = m};
+    ewc_status status = for_each(ctx, m->target, note_stale, &list);
+    if (status == EWC_OK) status = for_each(ctx, m->stage, move_entry, m);
+    for (size_t i = 0; i < list.bytes && status == EWC_OK; i += strlen(list.names + i) + 1)
+        status = remove_entry(ctx, list.names + i, (void *)(uintptr_t)m->target);
+    m->config = true;
+    if (status == EWC_OK) status = for_each(ctx, m->stage, move_entry, m);
+    ewci_free(ctx, list.names);
+    return status;
 }
 
 ewc_status ewci_stage_commit(ewc_context *ctx, const char *stage, const char *target, bool (*stale)(const char *name))
@@ -101,10 +130,7 @@ ewc_status ewci_stage_commit(ewc_context *ctx, const char *stage, const char *ta
     } else if (!ewci_path_is_directory(target)) {
         status = ewci_fail(ctx, EWC_ERROR_IO, "%s: expected a directory, found a file", target);
     } else {
-        status = for_each(ctx, target, remove_stale, &m);
-        if (status == EWC_OK) status = for_each(ctx, stage, move_entry, &m);
-        m.config = true;
-        if (status == EWC_OK) status = for_each(ctx, stage, move_entry, &m);
+        status = replace_files(ctx, &m);
     }
     if (ewci_path_is_directory(stage)) ewci_stage_abandon(ctx, stage);
     return status;
