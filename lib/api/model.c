@@ -1,17 +1,11 @@
-/* ewc_model_*: argument checks in front of lib/model. */
+/* ewc_model_*: argument checks in front of lib/model. Loading and saving: checkpoint.c. */
 #include <math.h>
 #include <string.h>
 
+#include "api/require.h"
 #include "core/memory.h"
 #include "core/status.h"
-#include "io/config.h"
 #include "model/model.h"
-
-/* The failure for a NULL argument; the text names it. */
-#define REQUIRE(ctx, argument)                                                                                         \
-    do {                                                                                                               \
-        if ((argument) == NULL) return ewci_fail((ctx), EWC_ERROR_ARGUMENT, "%s: %s is NULL", __func__, #argument);    \
-    } while (0)
 
 void ewc_batch_default(ewc_batch *batch)
 {
@@ -19,19 +13,11 @@ void ewc_batch_default(ewc_batch *batch)
     batch->struct_size = sizeof *batch;
 }
 
-ewc_status ewc_model_config_read(ewc_context *context, const char *path, ewc_model_config *config)
-{
-    REQUIRE(NULL, context);
-    REQUIRE(context, path);
-    REQUIRE(context, config);
-    return ewci_config_read(context, path, config);
-}
-
 ewc_status ewc_model_create(ewc_context *context, const ewc_model_config *config, uint64_t seed, ewc_model **model)
 {
-    REQUIRE(NULL, context);
-    REQUIRE(context, config);
-    REQUIRE(context, model);
+    EWCI_REQUIRE(NULL, context);
+    EWCI_REQUIRE(context, config);
+    EWCI_REQUIRE(context, model);
     ewc_model *created;
     EWCI_TRY(ewci_model_new(context, config, &created));
     ewc_status status = ewci_model_randomize(created, seed);
@@ -42,41 +28,23 @@ ewc_status ewc_model_create(ewc_context *context, const ewc_model_config *config
     return status;
 }
 
-ewc_status ewc_model_load(ewc_context *context, const char *directory, ewc_model **model)
-{
-    REQUIRE(NULL, context);
-    REQUIRE(context, directory);
-    REQUIRE(context, model);
-    return ewci_model_load(context, directory, model);
-}
-
 void ewc_model_destroy(ewc_model *model)
 {
     ewci_model_free(model);
 }
 
-ewc_status ewc_model_save(ewc_model *model, const char *directory, ewc_dtype dtype, int overwrite)
-{
-    REQUIRE(NULL, model);
-    REQUIRE(model->ctx, directory);
-    if (dtype != EWC_F32 && dtype != EWC_BF16 && dtype != EWC_F16)
-        return ewci_fail(model->ctx, EWC_ERROR_ARGUMENT, "dtype: expected EWC_F32, EWC_BF16 or EWC_F16, found %d",
-                         (int)dtype);
-    return ewci_model_save(model, directory, dtype, overwrite != 0);
-}
-
 ewc_status ewc_model_get_config(const ewc_model *model, ewc_model_config *config)
 {
-    REQUIRE(NULL, model);
-    REQUIRE(model->ctx, config);
+    EWCI_REQUIRE(NULL, model);
+    EWCI_REQUIRE(model->ctx, config);
     *config = model->config;
     return EWC_OK;
 }
 
 ewc_status ewc_model_fingerprint(ewc_model *model, uint64_t *fingerprint)
 {
-    REQUIRE(NULL, model);
-    REQUIRE(model->ctx, fingerprint);
+    EWCI_REQUIRE(NULL, model);
+    EWCI_REQUIRE(model->ctx, fingerprint);
     return ewci_model_fingerprint(model, fingerprint);
 }
 
@@ -92,8 +60,8 @@ int64_t ewc_model_tensor_count(const ewc_model *model)
 
 ewc_status ewc_model_tensor(const ewc_model *model, int64_t index, ewc_tensor_info *info)
 {
-    REQUIRE(NULL, model);
-    REQUIRE(model->ctx, info);
+    EWCI_REQUIRE(NULL, model);
+    EWCI_REQUIRE(model->ctx, info);
     if (index < 0 || index >= model->layout.tensor_count)
         return ewci_fail(model->ctx, EWC_ERROR_ARGUMENT, "tensor index: expected 0 to %lld, found %lld",
                          (long long)(model->layout.tensor_count - 1), (long long)index);
@@ -116,9 +84,9 @@ static ewc_status find_tensor(ewc_model *model, const char *name, int64_t count,
 ewc_status ewc_model_get_tensor(ewc_model *model, const char *name, float *values, int64_t count)
 {
     const ewc_tensor_info *tensor;
-    REQUIRE(NULL, model);
-    REQUIRE(model->ctx, name);
-    REQUIRE(model->ctx, values);
+    EWCI_REQUIRE(NULL, model);
+    EWCI_REQUIRE(model->ctx, name);
+    EWCI_REQUIRE(model->ctx, values);
     EWCI_TRY(find_tensor(model, name, count, &tensor));
     return model->ctx->ops->copy_out(model->ctx->device, values, model->weights + tensor->offset,
                                      (size_t)count * sizeof *values);
@@ -127,9 +95,9 @@ ewc_status ewc_model_get_tensor(ewc_model *model, const char *name, float *value
 ewc_status ewc_model_set_tensor(ewc_model *model, const char *name, const float *values, int64_t count)
 {
     const ewc_tensor_info *tensor;
-    REQUIRE(NULL, model);
-    REQUIRE(model->ctx, name);
-    REQUIRE(model->ctx, values);
+    EWCI_REQUIRE(NULL, model);
+    EWCI_REQUIRE(model->ctx, name);
+    EWCI_REQUIRE(model->ctx, values);
     EWCI_TRY(find_tensor(model, name, count, &tensor));
     return model->ctx->ops->copy_in(model->ctx->device, model->weights + tensor->offset, values,
                                     (size_t)count * sizeof *values);
@@ -137,7 +105,7 @@ ewc_status ewc_model_set_tensor(ewc_model *model, const char *name, const float 
 
 ewc_status ewc_model_set_hook(ewc_model *model, const ewc_residual_hook *hook)
 {
-    REQUIRE(NULL, model);
+    EWCI_REQUIRE(NULL, model);
     if (hook == NULL) {
         memset(&model->hook, 0, sizeof model->hook);
         return EWC_OK;
@@ -182,7 +150,7 @@ static void report(const ewc_batch *batch, int64_t scored, const float *nll, ewc
 ewc_status ewc_model_evaluate(ewc_model *model, const ewc_batch *batch, ewc_evaluation *evaluation,
                               float *log_probabilities)
 {
-    REQUIRE(NULL, model);
+    EWCI_REQUIRE(NULL, model);
     int64_t scored;
     void *memory;
     EWCI_TRY(ewci_batch_check(model, batch, &scored));
@@ -204,8 +172,8 @@ ewc_status ewc_model_evaluate(ewc_model *model, const ewc_batch *batch, ewc_eval
 ewc_status ewc_model_gradient(ewc_model *model, const ewc_batch *batch, double normalizer, ewc_evaluation *evaluation,
                               float *gradient)
 {
-    REQUIRE(NULL, model);
-    REQUIRE(model->ctx, gradient);
+    EWCI_REQUIRE(NULL, model);
+    EWCI_REQUIRE(model->ctx, gradient);
     ewc_context *ctx = model->ctx;
     const ewci_ops *ops = ctx->ops;
     int64_t scored;

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "core/context.h"
+#include "io/safetensors.h"
 #include "libewc.h"
 #include "model/layout.h"
 #include "ops.h"
@@ -35,9 +36,16 @@ ewc_status ewci_model_randomize(ewc_model *model, uint64_t seed);
 /* The same as ewc_model_fingerprint. */
 ewc_status ewci_model_fingerprint(ewc_model *model, uint64_t *fingerprint);
 
+/* f32 values of one tensor, from whatever holds them: weights, a mapped file, a Fisher. */
+typedef ewc_status (*ewci_values_callback)(void *user, int64_t tensor, int64_t first, int64_t count, float *out);
+
 /* Hugging Face directories (checkpoint.c). */
 ewc_status ewci_model_load(ewc_context *ctx, const char *directory, ewc_model **out);
 ewc_status ewci_model_save(ewc_model *model, const char *directory, ewc_dtype dtype, bool overwrite);
+
+/* The list of all tensors to write with ewci_safetensors_write, values from `read`; free with ewci_free. */
+ewc_status ewci_model_outputs(ewc_model *model, ewc_dtype dtype, ewci_values_callback read, void *user,
+                              ewci_tensor_output **out);
 
 /* Where the gradient of a backward pass goes. Exactly one of two uses:
  * - gradient != NULL, fisher == NULL: gradient[i] += d loss / d w_i, the loss as in ewci_pass.
@@ -75,8 +83,7 @@ ewc_status ewci_model_reserve(ewc_model *model, int64_t tokens, bool training, c
 ewc_status ewci_model_run(ewc_model *model, const ewci_pass *pass);
 
 /* 64-bit fingerprint of the tensors' names, shapes and values: FNV-like per-tensor hashes of the f32 bits, combined in order.
- * values(user, tensor, offset, count, out) hands over f32 values so that mapped bf16 files give the same number. */
-typedef ewc_status (*ewci_values_callback)(void *user, int64_t tensor, int64_t first, int64_t count, float *out);
+ * A mapped bf16 file gives the same number as the model loaded from it. */
 ewc_status ewci_fingerprint(ewc_context *ctx, const ewci_layout *layout, ewci_values_callback values, void *user,
                             uint64_t *fingerprint);
 

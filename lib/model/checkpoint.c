@@ -1,0 +1,115 @@
+/* A model from and to a Hugging Face directory. */
+#include <string.h>
+
+#include "core/convert.h"
+#include "core/memory.h"
+#include "core/status.h"
+#include "io/config.h"
+#include "io/hf.h"
+#include "model/model.h"
+
+enum { BLOCK = 65536 };
+
+/* Widens a mapped tensor into the weights, block by block. */
+static ewc_status read_tensor(ewc_model *model, const ewci_tensor_entry *entry, int64_t offset, float *block)
+{
+    const ewci_ops *ops = model->ctx->ops;
+    size_t element = ewci_dtype_bytes(entry->dtype);
+    for (int64_t first = 0; first < entry->count; first += BLOCK) {
+        int64_t n = entry->count - first < BLOCK ? entry->count - first : BLOCK;
+        ewci_to_f32(block, (const char *)entry->data + (size_t)first * element, entry->dtype, n);
+        EWCI_TRY(ops->copy_in(model->ctx->device, model->weights + offset + first, block, (size_t)n * sizeof *block));
+    }
+    return EWC_OK;
+}
+
+static bool is_known(const ewci_layout *layout, const char *name)
+{
+    /* The head is tied to the embedding; some files store it all the same. */
+    return strcmp(name, "lm_head.weight") == 0 || ewci_layout_find(layout, name) >= 0;
+}
+
+static ewc_status read_tensors(ewc_model *model, const ewci_hf *hf)
+{
+    void *memory;
+    for (int64_t i = 0; i < ewci_hf_count(hf); i++)
+        if (!is_known(&model->layout, ewci_hf_entry(hf, i)->name))
+            return ewci_fail(model->ctx, EWC_ERROR_UNSUPPORTED, "%s: the tensor %.200s is not part of a Gemma 2 model",
+                             ewci_hf_directory(hf), ewci_hf_entry(hf, i)->name);
+    EWCI_TRY(ewci_alloc(model->ctx, BLOCK * sizeof(float), "a block to read", &memory));
+    ewc_status status = EWC_OK;
+    for (int64_t t = 0; t < model->layout.tensor_count && status == EWC_OK; t++) {
+        const ewc_tensor_info *info = &model->layout.tensors[t];
+        const ewci_tensor_entry *entry;
+        status = ewci_hf_tensor(hf, info->name, info->rows, info->columns, &entry);
+        if (status == EWC_OK) status = read_tensor(model, entry, info->offset, memory);
+    }
+    ewci_free(model->ctx, memory);
+    return status;
+}
+
+ewc_status ewci_model_load(ewc_context *ctx, const char *directory, ewc_model **out)
+{
+    ewci_hf *hf;
+    ewc_model_config config;
+    ewc_model *model = NULL;
+    ewc_status status;
+    EWCI_TRY(ewci_hf_open(ctx, directory, &hf));
+    EWCI_TRY_GOTO(status, done, ewci_config_parse(ctx, ewci_hf_config_path(hf), ewci_hf_config(hf), &config));
+    EWCI_TRY_GOTO(status, done, ewci_model_new(ctx, &config, &model));
+    EWCI_TRY_GOTO(status, done, read_tensors(model, hf));
+    EWCI_TRY_GOTO(status, done, ewci_strdup(ctx, ewci_hf_config(hf), &model->config_json));
+    EWCI_TRY_GOTO(status, done, ewci_strdup(ctx, directory, &model->source_directory));
+    *out = model;
+done:
+    ewci_hf_close(hf);
+    if (status != EWC_OK) ewci_model_free(model);
+    return status;
+}
+
+static ewc_status weight_values(void *user, int64_t tensor, int64_t first, int64_t count, float *out)
+{
+    ewc_model *model = user;
+    const float *source = model->weights + model->layout.tensors[tensor].offset + first;
+    return model->ctx->ops->copy_out(model->ctx->device, out, source, (size_t)count * sizeof *out);
+}
+
+ewc_status ewci_model_outputs(ewc_model *model, ewc_dtype dtype, ewci_values_callback read, void *user,
+                              ewci_tensor_output **out)
+{
+    void *memory;
+    const ewci_layout *layout = &model->layout;
+    EWCI_TRY(ewci_alloc_array(model->ctx, layout->tensor_count, sizeof(ewci_tensor_output), "a list of tensors", &memory));
+    ewci_tensor_output *outputs = memory;
+    for (int64_t t = 0; t < layout->tensor_count; t++) {
+        const ewc_tensor_info *info = &layout->tensors[t];
+        outputs[t] = (ewci_tensor_output){.name = info->name,
+                                          .dtype = dtype,
+                                          .rank = info->is_vector ? 1 : 2,
+                                          .shape = {info->rows, info->columns},
+                                          .read = read,
+                                          .user = user,
+                                          .tensor = t};
+    }
+    *out = outputs;
+    return EWC_OK;
+}
+
+ewc_status ewci_model_save(ewc_model *model, const char *directory, ewc_dtype dtype, bool overwrite)
+{
+    char *config = NULL;
+    ewci_tensor_output *outputs = NULL;
+    ewc_status status;
+    EWCI_TRY_GOTO(status, done, ewci_config_format(model->ctx, &model->config, model->config_json, dtype, &config));
+    EWCI_TRY_GOTO(status, done, ewci_model_outputs(model, dtype, weight_values, model, &outputs));
+    ewci_hf_output output = {.config = config,
+                             .tokenizer_source = model->source_directory,
+                             .count = model->layout.tensor_count,
+                             .tensors = outputs,
+                             .overwrite = overwrite};
+    EWCI_TRY_GOTO(status, done, ewci_hf_write(model->ctx, directory, &output));
+done:
+    ewci_free(model->ctx, outputs);
+    ewci_free(model->ctx, config);
+    return status;
+}
