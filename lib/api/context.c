@@ -69,7 +69,7 @@ ewc_status ewc_context_create(const ewc_context_options *options, ewc_context **
     ctx->ops = &ewci_cpu_ops;
     ewc_status status = ctx->ops->open(ctx, &ctx->options, &ctx->device);
     if (status != EWC_OK) {
-        ewci_fail(NULL, status, "%s", ctx->error);
+        ewci_record(NULL, "%s", ctx->error);
         ewc_context seed = {.options = ctx->options};
         ewci_free(&seed, ctx);
         return status;

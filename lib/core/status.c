@@ -17,7 +17,7 @@ static char *slot(ewc_context *ctx)
     return ctx == NULL ? thread_error : ctx->error;
 }
 
-ewc_status ewci_fail(ewc_context *ctx, ewc_status status, const char *format, ...)
+void ewci_record(ewc_context *ctx, const char *format, ...)
 {
     char text[TEXT_BYTES]; /* an argument may be the present text */
     va_list arguments;
@@ -25,12 +25,11 @@ ewc_status ewci_fail(ewc_context *ctx, ewc_status status, const char *format, ..
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     memcpy(slot(ctx), text, sizeof text);
-    return status;
 }
 
-ewc_status ewci_fail_in(ewc_context *ctx, ewc_status status, const char *prefix)
+void ewci_record_in(ewc_context *ctx, const char *prefix)
 {
-    return ewci_fail(ctx, status, "%s: %s", prefix, slot(ctx));
+    ewci_record(ctx, "%s: %s", prefix, slot(ctx));
 }
 
 void ewci_log(ewc_context *ctx, ewc_log_level level, const char *format, ...)

@@ -7,12 +7,14 @@
 
 #include "libewc.h"
 
-/* Records the text in the context (ctx may be NULL: then in the calling thread's own slot) and returns `status`. */
-ewc_status ewci_fail(ewc_context *ctx, ewc_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+/* Records the text in the context, or with ctx NULL in the calling thread's own slot. */
+void ewci_record(ewc_context *ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Puts "<prefix>: " before the recorded text: for callers that know the file or the tensor. Returns `status`. */
-ewc_status ewci_fail_in(ewc_context *ctx, ewc_status status, const char *prefix);
+/* ewci_fail(ctx, status, format, ...) records the text and is `status`: a macro, so that the compiler sees which it is. */
+#define ewci_fail(ctx, status, ...) (ewci_record((ctx), __VA_ARGS__), (status))
+
+/* Puts "<prefix>: " before the recorded text: for callers that know the file or the tensor. */
+void ewci_record_in(ewc_context *ctx, const char *prefix);
 
 /* Sends a line to the context's log callback, if any. Never prints by itself. */
 void ewci_log(ewc_context *ctx, ewc_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));

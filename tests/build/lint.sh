@@ -39,7 +39,7 @@ tidy_failed=0
 tidy_c() { # extra flags; files, one a line, from standard input
     flags="-std=c11 $common $1" xargs -d '\n' -r -n 4 -P "$jobs" bash -c 'tidy "$@"' bash || tidy_failed=1
 }
-tidy_c '-include tests/build/analyzer.h' < <(printf '%s\n' "${sources[@]}" | grep '^lib/' | grep -v '^lib/core/status\.c$')
+tidy_c '' < <(printf '%s\n' "${sources[@]}" | grep '^lib/')
 tidy_c '' < <(printf '%s\n' "${sources[@]}" | grep -v '^lib/' ; printf '%s\n' "${sources[@]}" | grep '^lib/core/status\.c$')
 if [ ${#cxx_sources[@]} -gt 0 ]; then
     flags="-std=c++17 $common" tidy "${cxx_sources[@]}" || tidy_failed=1
