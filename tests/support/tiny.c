@@ -46,16 +46,6 @@ ewc_model_config tiny_config(void)
     return c;
 }
 
-/* SplitMix64 (Steele, Lea, Flood 2014): independent of the library's own generator. */
-double tiny_number(uint64_t seed, uint64_t index)
-{
-    uint64_t z = seed * 0x9e3779b97f4a7c15ULL + index * 0xd1342543de82ef95ULL + 0x632be59bd9b4e019ULL;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-    z ^= z >> 31;
-    return ((double)(z >> 11) + 0.5) * 0x1p-52 - 1.0;
-}
-
 float *tiny_weights(ewc_model *model)
 {
     float *flat = malloc((size_t)ewc_model_parameter_count(model) * sizeof *flat);

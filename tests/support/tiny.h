@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "libewc.h"
+#include "support/arrays.h" /* tiny_number */
 
 /* A context with `threads` threads; fails the test when it cannot be had. */
 ewc_context *tiny_context(int threads);
@@ -14,9 +15,6 @@ ewc_model_config tiny_config(void);
 
 /* A model of tiny_config whose norm weights are random too. */
 ewc_model *tiny_model(ewc_context *ctx, uint64_t seed);
-
-/* A deterministic number in (-1, 1). */
-double tiny_number(uint64_t seed, uint64_t index);
 
 /* Random tokens and targets (targets: next token; about one in five is -1). Free with tiny_batch_free. */
 typedef struct tiny_batch {
