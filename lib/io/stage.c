@@ -1,10 +1,13 @@
-/* A directory that appears whole: its files are written to a directory beside it, which then takes its place.
- *
- * A target that does not exist appears by one rename. One that exists keeps its other files: the new files are renamed over the old ones
- * one after the other, config.json last, so that a crash in between leaves complete files of either version, never torn ones. */
+/* A directory that appears whole: its files are made in a directory beside it, which then takes its place or joins it. */
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* renameat2 */
+#endif
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,13 +16,10 @@
 #include "core/status.h"
 #include "io/file.h"
 
-typedef ewc_status (*entry_action)(ewc_context *ctx, const char *name, void *user);
-
-/* Calls action for every entry of the directory but "." and "..". */
-static ewc_status for_each(ewc_context *ctx, const char *directory, entry_action action, void *user)
+ewc_status ewci_for_each_entry(ewc_context *ctx, const char *directory, ewci_entry_action action, void *user)
 {
     DIR *d = opendir(directory);
-    if (d == NULL) return ewci_io_fail(ctx, "open", directory);
+    if (d == NULL) return ewci_io_fail(ctx, "open the directory", directory);
     ewc_status status = EWC_OK;
     for (struct dirent *entry = readdir(d); entry != NULL && status == EWC_OK; entry = readdir(d))
         if (ewci_name_is_plain(entry->d_name)) status = action(ctx, entry->d_name, user);
@@ -27,51 +27,135 @@ static ewc_status for_each(ewc_context *ctx, const char *directory, entry_action
     return status;
 }
 
-static ewc_status remove_entry(ewc_context *ctx, const char *name, void *user)
+/* Removal works on the open directory, so that it needs no memory: it must succeed where memory has run out. */
+static void remove_directory(const char *directory)
 {
-    char *path;
-    EWCI_TRY(ewci_path_join(ctx, user, name, &path));
-    unlink(path);
-    ewci_free(ctx, path);
-    return EWC_OK;
+    DIR *d = opendir(directory);
+    if (d == NULL) return;
+    for (struct dirent *entry = readdir(d); entry != NULL; entry = readdir(d))
+        if (ewci_name_is_plain(entry->d_name)) unlinkat(dirfd(d), entry->d_name, 0);
+    closedir(d);
+    rmdir(directory);
 }
 
 void ewci_stage_abandon(ewc_context *ctx, const char *stage)
 {
-    if (stage == NULL) return;
-    for_each(ctx, stage, remove_entry, (void *)(uintptr_t)stage);
-    rmdir(stage);
+    (void)ctx;
+    if (stage != NULL) remove_directory(stage);
+}
+
+/* The directory that a link points to, or the path without slashes at its end if there is none yet. */
+static ewc_status find_place(ewc_context *ctx, const char *target, char **place)
+{
+    char *real = realpath(target, NULL);
+    ewc_status status = ewci_strdup(ctx, real == NULL ? target : real, place);
+    free(real);
+    if (status != EWC_OK) return status;
+    for (size_t length = strlen(*place); length > 1 && (*place)[length - 1] == '/'; length--)
+        (*place)[length - 1] = '\0';
+    return EWC_OK;
 }
 
 ewc_status ewci_stage_begin(ewc_context *ctx, const char *target, char **stage)
 {
-    size_t length = strlen(target);
+    char *place;
     void *memory;
-    EWCI_TRY(ewci_alloc(ctx, length + 32, "a path", &memory));
-    char *path = memory;
-    while (length > 1 && target[length - 1] == '/') length--;
-    snprintf(path, length + 32, "%.*s.tmp-%ld", (int)length, target, (long)getpid());
-    if (ewci_path_is_directory(path)) ewci_stage_abandon(ctx, path);
-    if (mkdir(path, 0777) != 0) {
-        ewc_status status = ewci_io_fail(ctx, "create directory", path);
-        ewci_free(ctx, path);
+    EWCI_TRY(find_place(ctx, target, &place));
+    size_t bytes = strlen(place) + 48;
+    ewc_status status = ewci_alloc(ctx, bytes, "a path", &memory);
+    if (status != EWC_OK) {
+        ewci_free(ctx, place);
         return status;
     }
-    *stage = path;
-    return EWC_OK;
+    char *path = memory;
+    int result = -1;
+    for (int attempt = 0; attempt < 10000; attempt++) {
+        snprintf(path, bytes, "%s.tmp-%ld-%d", place, (long)getpid(), attempt);
+        result = mkdir(path, 0777);
+        if (result == 0 || errno != EEXIST) break;
+    }
+    if (result != 0) status = ewci_io_fail(ctx, "create a directory beside it", target);
+    ewci_free(ctx, place);
+    if (status == EWC_OK)
+        *stage = path;
+    else
+        ewci_free(ctx, path);
+    return status;
 }
 
-typedef struct move {
-    const char *stage, *target;
-    bool (*stale)(const char *name);
-    bool config; /* move config.json, or everything else */
-} move;
-
-static ewc_status move_entry(ewc_context *ctx, const char *name, void *user)
+static ewc_status sync_parent(ewc_context *ctx, const char *path)
 {
-    const move *m = user;
+    char *copy;
+    EWCI_TRY(ewci_strdup(ctx, path, &copy));
+    ewc_status status = ewci_sync_directory(ctx, dirname(copy));
+    ewci_free(ctx, copy);
+    return status;
+}
+
+static bool exchange(const char *a, const char *b)
+{
+#ifdef RENAME_EXCHANGE
+    return renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0;
+#else
+    (void)a;
+    (void)b;
+    return false;
+#endif
+}
+
+/* Where two names cannot be exchanged: the old directory steps aside first, and comes back if the new one cannot follow. */
+static ewc_status step_aside(ewc_context *ctx, const char *stage, const char *place)
+{
+    char *aside;
+    void *memory;
+    size_t bytes = strlen(place) + 8;
+    EWCI_TRY(ewci_alloc(ctx, bytes, "a path", &memory));
+    aside = memory;
+    snprintf(aside, bytes, "%s.old", place);
+    ewc_status status = EWC_OK;
+    if (rename(place, aside) != 0) {
+        status = ewci_io_fail(ctx, "move aside", place);
+    } else if (rename(stage, place) != 0) {
+        status = ewci_io_fail(ctx, "put into place", place);
+        rename(aside, place);
+    } else {
+        remove_directory(aside);
+    }
+    ewci_free(ctx, aside);
+    return status;
+}
+
+static ewc_status replace(ewc_context *ctx, const char *stage, const char *place)
+{
+    EWCI_TRY(ewci_sync_directory(ctx, stage));
+    if (!ewci_path_exists(place)) {
+        if (rename(stage, place) != 0) return ewci_io_fail(ctx, "put into place", place);
+    } else if (!ewci_path_is_directory(place)) {
+        return ewci_fail(ctx, EWC_ERROR_IO, "%s: expected a directory, found a file", place);
+    } else if (!exchange(stage, place)) {
+        EWCI_TRY(step_aside(ctx, stage, place));
+    }
+    return sync_parent(ctx, place);
+}
+
+ewc_status ewci_stage_replace(ewc_context *ctx, const char *stage, const char *target)
+{
+    char *place = NULL;
+    ewc_status status = find_place(ctx, target, &place);
+    if (status == EWC_OK) status = replace(ctx, stage, place);
+    remove_directory(stage); /* after an exchange: what was there before */
+    ewci_free(ctx, place);
+    return status;
+}
+
+typedef struct merge {
+    const char *stage, *target, *last;
+    bool (*stale)(const char *name);
+} merge;
+
+static ewc_status move_file(ewc_context *ctx, const merge *m, const char *name)
+{
     char *from, *to = NULL;
-    if ((strcmp(name, "config.json") == 0) != m->config) return EWC_OK;
     EWCI_TRY(ewci_path_join(ctx, m->stage, name, &from));
     ewc_status status = ewci_path_join(ctx, m->target, name, &to);
     if (status == EWC_OK && rename(from, to) != 0) status = ewci_io_fail(ctx, "put into place", to);
@@ -80,58 +164,70 @@ static ewc_status move_entry(ewc_context *ctx, const char *name, void *user)
     return status;
 }
 
-/* Names of the target's stale files, each NUL-terminated, one after the other. */
+static ewc_status move_entry(ewc_context *ctx, const char *name, void *user)
+{
+    const merge *m = user;
+    return m->last != NULL && strcmp(name, m->last) == 0 ? EWC_OK : move_file(ctx, m, name);
+}
+
+/* What is to be removed, decided while the stage still has its files. */
 typedef struct stale_names {
-    const move *m;
-    char *names;
-    size_t bytes;
+    const merge *m;
+    char **names;
+    int64_t count, room;
 } stale_names;
 
-/* What an earlier save left in the target and this one does not replace. */
-static ewc_status note_stale(ewc_context *ctx, const char *name, void *user)
+static ewc_status add_stale(ewc_context *ctx, const char *name, void *user)
 {
     stale_names *list = user;
     char *kept;
-    void *memory;
-    if (list->m->stale == NULL || !list->m->stale(name)) return EWC_OK;
+    if (!list->m->stale(name)) return EWC_OK;
     EWCI_TRY(ewci_path_join(ctx, list->m->stage, name, &kept));
     bool replaced = ewci_path_exists(kept);
     ewci_free(ctx, kept);
     if (replaced) return EWC_OK;
-    size_t length = strlen(name) + 1;
-    EWCI_TRY(ewci_alloc(ctx, list->bytes + length, "a list of names", &memory));
-    if (list->bytes > 0) memcpy(memory, list->names, list->bytes);
-    memcpy((char *)memory + list->bytes, name, length);
-    ewci_free(ctx, list->names);
-    list->names = memory;
-    list->bytes += length;
+    if (list->count == list->room) {
+        void *memory;
+        EWCI_TRY(ewci_alloc_array(ctx, 2 * list->room + 8, sizeof *list->names, "names of old files", &memory));
+        if (list->count > 0) memcpy(memory, list->names, (size_t)list->count * sizeof *list->names);
+        ewci_free(ctx, list->names);
+        list->names = memory;
+        list->room = 2 * list->room + 8;
+    }
+    EWCI_TRY(ewci_path_join(ctx, list->m->target, name, &list->names[list->count]));
+    list->count++;
     return EWC_OK;
 }
 
-static ewc_status replace_files(ewc_context *ctx, move *m)
+static ewc_status join(ewc_context *ctx, const merge *m)
 {
-    stale_names list = {.m = m};
-    ewc_status status = for_each(ctx, m->target, note_stale, &list);
-    if (status == EWC_OK) status = for_each(ctx, m->stage, move_entry, m);
-    for (size_t i = 0; i < list.bytes && status == EWC_OK; i += strlen(list.names + i) + 1)
-        status = remove_entry(ctx, list.names + i, (void *)(uintptr_t)m->target);
-    m->config = true;
-    if (status == EWC_OK) status = for_each(ctx, m->stage, move_entry, m);
-    ewci_free(ctx, list.names);
+    stale_names old = {.m = m};
+    ewc_status status = EWC_OK;
+    if (m->stale != NULL) EWCI_TRY_GOTO(status, done, ewci_for_each_entry(ctx, m->target, add_stale, &old));
+    EWCI_TRY_GOTO(status, done, ewci_for_each_entry(ctx, m->stage, move_entry, (void *)(uintptr_t)m));
+    EWCI_TRY_GOTO(status, done, ewci_sync_directory(ctx, m->target));
+    if (m->last != NULL) {
+        EWCI_TRY_GOTO(status, done, move_file(ctx, m, m->last));
+        EWCI_TRY_GOTO(status, done, ewci_sync_directory(ctx, m->target));
+    }
+    for (int64_t i = 0; i < old.count; i++) unlink(old.names[i]);
+done:
+    for (int64_t i = 0; i < old.count; i++) ewci_free(ctx, old.names[i]);
+    ewci_free(ctx, old.names);
     return status;
 }
 
-ewc_status ewci_stage_commit(ewc_context *ctx, const char *stage, const char *target, bool (*stale)(const char *name))
+ewc_status ewci_stage_merge(ewc_context *ctx, const char *stage, const char *target, const char *last,
+                            bool (*stale)(const char *name))
 {
-    move m = {stage, target, stale, false};
+    merge m = {stage, target, last, stale};
     ewc_status status = EWC_OK;
-    if (!ewci_path_exists(target)) {
-        if (rename(stage, target) != 0) status = ewci_io_fail(ctx, "put into place", target);
-    } else if (!ewci_path_is_directory(target)) {
+    if (!ewci_path_exists(target))
+        status = ewci_stage_replace(ctx, stage, target);
+    else if (!ewci_path_is_directory(target))
         status = ewci_fail(ctx, EWC_ERROR_IO, "%s: expected a directory, found a file", target);
-    } else {
-        status = replace_files(ctx, &m);
-    }
-    if (ewci_path_is_directory(stage)) ewci_stage_abandon(ctx, stage);
+    else
+        status = join(ctx, &m);
+    remove_directory(stage);
     return status;
 }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,58 +22,109 @@ static void release(ewci_writer *writer)
     writer->path = writer->temporary = NULL;
 }
 
+static ewc_status refuse_taken(ewc_context *ctx, const char *path)
+{
+    return ewci_fail(ctx, EWC_ERROR_EXISTS, "%s exists: choose another name or ask for overwriting", path);
+}
+
+/* The place that will be written: what a symbolic link points to, so that the link stays one. A pipe or device there must not be
+ * replaced by a file. */
+static ewc_status find_place(ewc_context *ctx, const char *path, bool overwrite, char **place)
+{
+    struct stat info;
+    if (stat(path, &info) == 0) {
+        if (!S_ISREG(info.st_mode))
+            return ewci_fail(ctx, EWC_ERROR_IO, "%s: expected a place for a file, found %s", path,
+                             S_ISDIR(info.st_mode) ? "a directory" : "a pipe or device");
+        if (!overwrite) return refuse_taken(ctx, path);
+        char *real = realpath(path, NULL);
+        if (real == NULL) return ewci_io_fail(ctx, "follow", path);
+        ewc_status status = ewci_strdup(ctx, real, place);
+        free(real);
+        return status;
+    }
+    if (!overwrite && ewci_path_exists(path)) return refuse_taken(ctx, path);
+    return ewci_strdup(ctx, path, place);
+}
+
+/* A name that nobody has: another process, another thread or an interrupted run may be writing the same file. */
+static ewc_status open_temporary(ewci_writer *writer)
+{
+    size_t bytes = strlen(writer->path) + 48;
+    void *memory;
+    EWCI_TRY(ewci_alloc(writer->ctx, bytes, "a path", &memory));
+    writer->temporary = memory;
+    for (int attempt = 0; attempt < 10000; attempt++) {
+        snprintf(writer->temporary, bytes, "%s.tmp-%ld-%d", writer->path, (long)getpid(), attempt);
+        do writer->descriptor = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        while (writer->descriptor < 0 && errno == EINTR);
+        if (writer->descriptor >= 0) return EWC_OK;
+        if (errno != EEXIST) break;
+    }
+    return ewci_io_fail(writer->ctx, "create the file", writer->path);
+}
+
 ewc_status ewci_writer_begin(ewc_context *ctx, const char *path, bool overwrite, ewci_writer *out)
 {
-    ewci_writer writer = {.ctx = ctx, .descriptor = -1};
-    size_t bytes = strlen(path) + 32;
-    void *memory;
-    ewc_status status;
-    if (ewci_path_is_directory(path))
-        return ewci_fail(ctx, EWC_ERROR_IO, "%s: expected a place for a file, found a directory", path);
-    if (!overwrite && ewci_path_exists(path))
-        return ewci_fail(ctx, EWC_ERROR_EXISTS, "%s exists: choose another name or ask for overwriting", path);
-    EWCI_TRY_GOTO(status, fail, ewci_strdup(ctx, path, &writer.path));
-    EWCI_TRY_GOTO(status, fail, ewci_alloc(ctx, bytes, "a path", &memory));
-    writer.temporary = memory;
-    snprintf(writer.temporary, bytes, "%s.tmp-%ld", path, (long)getpid());
-    do writer.descriptor = open(writer.temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    while (writer.descriptor < 0 && errno == EINTR);
-    if (writer.descriptor < 0) {
-        status = ewci_io_fail(ctx, "create", writer.temporary);
-        goto fail;
-    }
-    *out = writer;
-    return EWC_OK;
-fail:
-    release(&writer);
+    ewci_writer writer = {.ctx = ctx, .descriptor = -1, .overwrite = overwrite};
+    ewc_status status = find_place(ctx, path, overwrite, &writer.path);
+    if (status == EWC_OK) status = open_temporary(&writer);
+    if (status == EWC_OK)
+        *out = writer;
+    else
+        release(&writer);
     return status;
 }
 
 ewc_status ewci_writer_write(ewci_writer *writer, const void *data, size_t bytes)
 {
     const unsigned char *next = data;
-    writer->bytes += bytes;
     while (bytes > 0) {
         size_t part = bytes < ((size_t)1 << 30) ? bytes : (size_t)1 << 30;
         ssize_t done = write(writer->descriptor, next, part);
         if (done < 0 && errno == EINTR) continue;
         if (done < 0) return ewci_io_fail(writer->ctx, "write", writer->path);
         writer->crc = (uint32_t)crc32(writer->crc, next, (uInt)done);
+        writer->bytes += (uint64_t)done;
         next += done;
         bytes -= (size_t)done;
     }
     return EWC_OK;
 }
 
-/* Makes a rename last. A file system that cannot sync directories is left alone. */
-static void sync_parent(const char *path)
+ewc_status ewci_sync_directory(ewc_context *ctx, const char *directory)
 {
-    char copy[4096];
-    if (snprintf(copy, sizeof copy, "%s", path) >= (int)sizeof copy) return;
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return;
-    fsync(fd);
+    int result, fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return EWC_OK; /* it may be written but not read */
+    do result = fsync(fd);
+    while (result != 0 && errno == EINTR);
+    int number = errno;
     close(fd);
+    if (result == 0 || (number != EIO && number != ENOSPC && number != EDQUOT)) return EWC_OK;
+    errno = number;
+    return ewci_io_fail(ctx, "sync", directory);
+}
+
+static ewc_status sync_parent(ewc_context *ctx, const char *path)
+{
+    char *copy;
+    EWCI_TRY(ewci_strdup(ctx, path, &copy));
+    ewc_status status = ewci_sync_directory(ctx, dirname(copy));
+    ewci_free(ctx, copy);
+    return status;
+}
+
+/* Without overwrite the name is taken by a link, which fails, as rename would not, when somebody else has taken it since. */
+static ewc_status put_into_place(ewci_writer *writer)
+{
+    if (!writer->overwrite && link(writer->temporary, writer->path) == 0) {
+        unlink(writer->temporary);
+        return EWC_OK;
+    }
+    bool taken = !writer->overwrite && (errno == EEXIST || ewci_path_exists(writer->path));
+    if (taken) return refuse_taken(writer->ctx, writer->path);
+    if (rename(writer->temporary, writer->path) == 0) return EWC_OK;
+    return ewci_io_fail(writer->ctx, "put into place", writer->path);
 }
 
 ewc_status ewci_writer_commit(ewci_writer *writer)
@@ -85,15 +137,14 @@ ewc_status ewci_writer_commit(ewci_writer *writer)
     result = close(writer->descriptor);
     writer->descriptor = -1;
     if (status == EWC_OK && result != 0) status = ewci_io_fail(writer->ctx, "close", writer->path);
-    if (status == EWC_OK && rename(writer->temporary, writer->path) != 0)
-        status = ewci_io_fail(writer->ctx, "put into place", writer->path);
+    if (status == EWC_OK) status = put_into_place(writer);
     if (status != EWC_OK) {
         ewci_writer_abandon(writer);
         return status;
     }
-    sync_parent(writer->path);
+    status = sync_parent(writer->ctx, writer->path);
     release(writer);
-    return EWC_OK;
+    return status;
 }
 
 void ewci_writer_abandon(ewci_writer *writer)
@@ -112,14 +163,33 @@ ewc_status ewci_file_write(ewc_context *ctx, const char *path, const void *data,
     return status;
 }
 
+static ewc_status copy_from(ewc_context *ctx, const char *from, int fd, const char *to)
+{
+    enum { BLOCK = 1 << 16 };
+    ewci_writer writer;
+    void *block = NULL;
+    size_t got = BLOCK;
+    EWCI_TRY(ewci_writer_begin(ctx, to, true, &writer));
+    ewc_status status = ewci_alloc(ctx, BLOCK, "a block of a file", &block);
+    while (status == EWC_OK && got == BLOCK) {
+        status = ewci_read_all(ctx, from, fd, block, BLOCK, &got);
+        if (status == EWC_OK) status = ewci_writer_write(&writer, block, got);
+    }
+    ewci_free(ctx, block);
+    if (status == EWC_OK) return ewci_writer_commit(&writer);
+    ewci_writer_abandon(&writer);
+    return status;
+}
+
 ewc_status ewci_file_copy(ewc_context *ctx, const char *from, const char *to, bool *copied)
 {
-    ewci_map map;
+    int fd;
+    size_t size;
     if (copied != NULL) *copied = false;
     if (!ewci_path_exists(from)) return EWC_OK;
-    EWCI_TRY(ewci_map_open(ctx, from, &map));
-    ewc_status status = ewci_file_write(ctx, to, map.data, map.size, true);
-    ewci_map_close(&map);
+    EWCI_TRY(ewci_file_open(ctx, from, &fd, &size));
+    ewc_status status = copy_from(ctx, from, fd, to);
+    close(fd);
     if (status == EWC_OK && copied != NULL) *copied = true;
     return status;
 }
