@@ -36,11 +36,7 @@ export -f tidy
 common="${defines[*]} -Iinclude -Ilib -Itests ${blas[*]}"
 
 tidy_failed=0
-tidy_c() { # extra flags; files, one a line, from standard input
-    flags="-std=c11 $common $1" xargs -d '\n' -r -n 4 -P "$jobs" bash -c 'tidy "$@"' bash || tidy_failed=1
-}
-tidy_c '' < <(printf '%s\n' "${sources[@]}" | grep '^lib/')
-tidy_c '' < <(printf '%s\n' "${sources[@]}" | grep -v '^lib/' ; printf '%s\n' "${sources[@]}" | grep '^lib/core/status\.c$')
+printf '%s\0' "${sources[@]}" | flags="-std=c11 $common" xargs -0 -n 4 -P "$jobs" bash -c 'tidy "$@"' bash || tidy_failed=1
 if [ ${#cxx_sources[@]} -gt 0 ]; then
     flags="-std=c++17 $common" tidy "${cxx_sources[@]}" || tidy_failed=1
 fi
