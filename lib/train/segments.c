@@ -63,7 +63,7 @@ static ewc_status fold(ewc_trainer *trainer)
     double *lambdas = (double *)(fishers + n);
     ewc_status status = EWC_OK;
     for (int64_t k = 0; k < n && status == EWC_OK; k++) {
-        if (trainer->tasks[k].fisher == NULL && unit == NULL) status = ewci_fisher_unit(trainer->model, &unit);
+        if (trainer->tasks[k].fisher == NULL && unit == NULL) status = ewci_fisher_unit_values(trainer->model, &unit);
         anchors[k] = trainer->tasks[k].anchor;
         fishers[k] = trainer->tasks[k].fisher != NULL ? trainer->tasks[k].fisher : unit;
         lambdas[k] = trainer->tasks[k].lambda;

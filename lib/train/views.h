@@ -1,0 +1,26 @@
+/* A set of values in the model's tensors' shapes: in one flat f32 buffer, or mapped from a file in the file's own dtype. */
+#ifndef EWCI_TRAIN_VIEWS_H
+#define EWCI_TRAIN_VIEWS_H
+
+#include "model/model.h"
+
+typedef struct ewci_views {
+    ewc_context *ctx;
+    const ewci_layout *layout; /* the model's, which outlives this */
+    ewc_buffer *tensors;       /* [tensor_count] */
+    float *flat;               /* device, [parameters], owned; NULL when mapped */
+} ewci_views;
+
+/* One flat buffer, contents undefined. */
+ewc_status ewci_views_flat(ewc_model *model, const char *what, ewci_views *views);
+
+/* Points at the entries ([tensor_count], in the layout's order) where they lie. If one is not aligned to its element, all are copied to a
+ * flat buffer. The file must stay open. */
+ewc_status ewci_views_map(ewc_model *model, const ewci_tensor_entry *const *entries, const char *what, ewci_views *views);
+
+void ewci_views_destroy(ewci_views *views);
+
+/* Values as f32: an ewci_values_callback, `user` being the ewci_views. */
+ewc_status ewci_views_read(void *user, int64_t tensor, int64_t first, int64_t count, float *out);
+
+#endif
