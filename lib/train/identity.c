@@ -1,0 +1,80 @@
+/* See identity.h. */
+#include "train/identity.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "core/status.h"
+
+enum { TEXT = 160 };
+
+typedef struct visitor {
+    ewci_identity_visit visit;
+    void *user;
+} visitor;
+
+static ewc_status real(const visitor *v, const char *name, double value)
+{
+    char text[TEXT];
+    snprintf(text, sizeof text, "%a", value);
+    return v->visit(v->user, name, text);
+}
+
+static ewc_status whole(const visitor *v, const char *name, int64_t value)
+{
+    char text[TEXT];
+    snprintf(text, sizeof text, "%lld", (long long)value);
+    return v->visit(v->user, name, text);
+}
+
+static ewc_status options(const visitor *v, const ewc_trainer_options *o)
+{
+    EWCI_TRY(whole(v, "schedule.kind", (int64_t)o->schedule.kind));
+    EWCI_TRY(whole(v, "schedule.tail", (int64_t)o->schedule.tail));
+    EWCI_TRY(real(v, "schedule.peak", o->schedule.peak));
+    EWCI_TRY(real(v, "schedule.final_ratio", o->schedule.final_ratio));
+    EWCI_TRY(whole(v, "schedule.steps", o->schedule.steps));
+    EWCI_TRY(whole(v, "schedule.warmup", o->schedule.warmup));
+    EWCI_TRY(whole(v, "schedule.decay", o->schedule.decay));
+    EWCI_TRY(real(v, "beta1", o->beta1));
+    EWCI_TRY(real(v, "beta2", o->beta2));
+    EWCI_TRY(real(v, "epsilon", o->epsilon));
+    EWCI_TRY(real(v, "weight_decay", o->weight_decay));
+    EWCI_TRY(real(v, "clip", o->clip));
+    EWCI_TRY(whole(v, "clip_mode", (int64_t)o->clip_mode));
+    return whole(v, "form", (int64_t)o->form);
+}
+
+/* Recompute levels and largest batch change no bit and may differ. */
+static ewc_status task(const visitor *v, int64_t number, const ewci_task *t)
+{
+    char name[TEXT], value[TEXT];
+    uint64_t anchor;
+    EWCI_TRY(ewc_anchor_fingerprint(t->anchor, &anchor));
+    snprintf(name, sizeof name, "task %lld: anchor", (long long)number);
+    snprintf(value, sizeof value, "%016" PRIx64, anchor);
+    EWCI_TRY(v->visit(v->user, name, value));
+    snprintf(name, sizeof name, "task %lld: lambda", (long long)number);
+    EWCI_TRY(real(v, name, t->lambda));
+    snprintf(name, sizeof name, "task %lld: fisher", (long long)number);
+    if (t->fisher == NULL) return v->visit(v->user, name, "none (plain L2)");
+    const ewc_fisher_info *info = &t->fisher->info;
+    snprintf(value, sizeof value, "%s %s of %016" PRIx64 ", data %016" PRIx64 ", mean %a",
+             ewc_estimator_name(info->estimator), ewc_fisher_unit_name(info->unit), info->model_fingerprint,
+             info->data_fingerprint, t->fisher->mean);
+    return v->visit(v->user, name, value);
+}
+
+ewc_status ewci_trainer_identity(const ewc_trainer *trainer, ewci_identity_visit visit, void *user)
+{
+    visitor v = {visit, user};
+    const ewci_layout *layout = &trainer->model->layout;
+    EWCI_TRY(whole(&v, "parameters", layout->parameters));
+    EWCI_TRY(options(&v, &trainer->options));
+    EWCI_TRY(whole(&v, "threads", trainer->model->ctx->threads));
+    EWCI_TRY(whole(&v, "tasks", trainer->task_count));
+    for (int64_t k = 0; k < trainer->task_count; k++) EWCI_TRY(task(&v, k, &trainer->tasks[k]));
+    for (int64_t t = 0; t < layout->tensor_count; t++)
+        if (trainer->frozen[t]) EWCI_TRY(visit(user, layout->tensors[t].name, "frozen"));
+    return EWC_OK;
+}
