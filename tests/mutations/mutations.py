@@ -87,7 +87,7 @@ MUTATIONS = [
     Mutation("geglu: gate and up exchanged", "lib/cpu/geglu.c", "geglu_row(j->out + r * f, gate, gate + f, f)",
              "geglu_row(j->out + r * f, gate + f, gate, f)"),
     Mutation("geglu backward: gelu's slope without its second part", "lib/cpu/kernels/geglu.c",
-             "0.5F * g * (1.0F - t * t) * K * (1.0F + 3.0F * C * g * g)", "0.0F"),
+             "g * p * (1.0F - p) * K2 * (1.0F + 3.0F * C * g * g)", "0.0F"),
     # ---- loss
     Mutation("loss: weights of sequences ignored", "lib/model/batch.c",
              "batch->weights == NULL ? 1.0 : (double)batch->weights[i / batch->length]", "1.0"),
