@@ -106,7 +106,7 @@ static void f16_of_the_older_spelling_agrees(void **state)
 
 typedef struct hook_data {
     const float *push; /* what backward adds */
-    float *hidden, *gradient;
+    float *hidden;
     int64_t count;
 } hook_data;
 
@@ -122,7 +122,6 @@ static int push_gradient(void *user, float *d_h, int64_t rows, int64_t hidden)
 {
     hook_data *data = user;
     assert_int_equal(rows * hidden, data->count);
-    memcpy(data->gradient, d_h, (size_t)data->count * sizeof *d_h);
     for (int64_t i = 0; i < data->count; i++) d_h[i] += data->push[i];
     return 0;
 }
@@ -137,16 +136,13 @@ static void residual_stream_and_its_hook_agree(void **state)
     hook_data data = {0};
     data.push = fixture_floats(f, "hook/push", &data.count);
     data.hidden = malloc((size_t)data.count * sizeof(float));
-    data.gradient = malloc((size_t)data.count * sizeof(float));
     float *gradient = malloc((size_t)ewc_model_parameter_count(model) * sizeof *gradient);
     ewc_residual_hook hook = {sizeof hook, 1, &data, keep_hidden, push_gradient};
     OK(ctx, ewc_model_set_hook(model, &hook));
     OK(ctx, ewc_model_gradient(model, &batch, 0, NULL, gradient));
     compare_values("hidden", data.hidden, fixture_floats(f, "hook/hidden", NULL), data.count, 1e-4);
-    compare_values("hidden gradient", data.gradient, fixture_floats(f, "hook/hidden_gradient", NULL), data.count, 1e-6);
     fixture_compare(f, model, "hook/gradient", gradient, GRADIENT_TOLERANCE);
     free(data.hidden);
-    free(data.gradient);
     free(gradient);
     ewc_model_destroy(model);
     fixture_close(f);
