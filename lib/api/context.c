@@ -1,10 +1,9 @@
 /* ewc_context_*: creation, description, and the library's own facts. */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/context.h"
 #include "core/memory.h"
+#include "core/sized.h"
 #include "core/status.h"
 #include "core/threads.h"
 #include "ops.h"
@@ -28,11 +27,6 @@ void ewc_context_options_default(ewc_context_options *options)
 
 static ewc_status check_options(const ewc_context_options *o)
 {
-    if (o->struct_size != sizeof *o)
-        return ewci_fail(NULL, EWC_ERROR_ARGUMENT,
-                         "options: struct_size: expected %zu, found %zu; fill the struct with "
-                         "ewc_context_options_default()",
-                         sizeof *o, o->struct_size);
     if (o->device != NULL && strcmp(o->device, "cpu") != 0)
         return ewci_fail(NULL, EWC_ERROR_UNSUPPORTED, "device: expected \"cpu\", found \"%s\"", o->device);
     if (o->threads < 0 || o->threads > MOST_THREADS)
@@ -41,6 +35,12 @@ static ewc_status check_options(const ewc_context_options *o)
     if ((o->allocate == NULL) != (o->release == NULL))
         return ewci_fail(NULL, EWC_ERROR_ARGUMENT, "allocate, release: expected both or neither");
     return EWC_OK;
+}
+
+static int processors(void)
+{
+    int count = ewci_processor_count();
+    return count < MOST_THREADS ? count : MOST_THREADS;
 }
 
 /* The context itself comes from the host's allocator too. */
@@ -56,21 +56,21 @@ static ewc_status new_context(const ewc_context_options *options, ewc_context **
 
 ewc_status ewc_context_create(const ewc_context_options *options, ewc_context **context)
 {
-    ewc_context_options defaults;
+    ewc_context_options taken;
     ewc_context *ctx;
-    ewc_context_options_default(&defaults);
-    if (options == NULL) options = &defaults;
     if (context == NULL) return ewci_fail(NULL, EWC_ERROR_ARGUMENT, "ewc_context_create: context is NULL");
-    EWCI_TRY(check_options(options));
-    EWCI_TRY(new_context(options, &ctx));
-    ctx->options = *options;
-    ctx->options.device = "cpu";
-    ctx->threads = options->threads > 0 ? options->threads : ewci_processor_count();
+    ewc_context_options_default(&taken);
+    if (options != NULL) EWCI_TRY(ewci_sized_take(NULL, "options", options, &taken, sizeof taken));
+    EWCI_TRY(check_options(&taken));
+    taken.device = "cpu"; /* the caller's string need not live on */
+    EWCI_TRY(new_context(&taken, &ctx));
+    ctx->options = taken;
+    ctx->threads = taken.threads > 0 ? taken.threads : processors();
     ctx->ops = &ewci_cpu_ops;
     ewc_status status = ctx->ops->open(ctx, &ctx->options, &ctx->device);
     if (status != EWC_OK) {
         ewci_record(NULL, "%s", ctx->error);
-        ewc_context seed = {.options = ctx->options};
+        ewc_context seed = {.options = taken};
         ewci_free(&seed, ctx);
         return status;
     }
@@ -88,14 +88,10 @@ void ewc_context_destroy(ewc_context *context)
 
 ewc_status ewc_context_describe(ewc_context *context, ewc_context_info *info)
 {
-    if (context == NULL || info == NULL)
-        return ewci_fail(context, EWC_ERROR_ARGUMENT, "ewc_context_describe: %s is NULL",
-                         context == NULL ? "context" : "info");
-    if (info->struct_size != sizeof *info)
-        return ewci_fail(context, EWC_ERROR_ARGUMENT, "info: struct_size: expected %zu, found %zu", sizeof *info,
-                         info->struct_size);
-    context->ops->describe(context->device, info);
-    return EWC_OK;
+    ewc_context_info found = {.struct_size = sizeof found};
+    if (context == NULL) return ewci_fail(NULL, EWC_ERROR_ARGUMENT, "ewc_context_describe: context is NULL");
+    context->ops->describe(context->device, &found);
+    return ewci_sized_give(context, "info", info, &found, sizeof found);
 }
 
 void ewc_string_free(ewc_context *context, char *text)

@@ -25,8 +25,9 @@ void ewci_philox_block(const uint32_t counter_in[4], const uint32_t key_in[2], u
 
 void ewci_philox(uint64_t seed, uint32_t stream, uint64_t high, uint64_t low, uint32_t out[4])
 {
-    /* The stream shares a counter word with the upper half of `high`, which uses fewer than 2^32 values. */
-    uint32_t counter[4] = {(uint32_t)low, (uint32_t)(low >> 32), (uint32_t)high, (uint32_t)(high >> 32) ^ (stream << 24)};
+    /* The stream has the counter's uppermost byte: `high` is below 2^56 wherever it is a count of steps or epochs. */
+    uint32_t counter[4] = {(uint32_t)low, (uint32_t)(low >> 32), (uint32_t)high,
+                           (uint32_t)(high >> 32) ^ (stream << 24)};
     uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     ewci_philox_block(counter, key, out);
 }
@@ -68,6 +69,7 @@ static uint64_t feistel(uint64_t seed, uint64_t epoch, unsigned half, uint64_t v
 uint64_t ewci_permute(uint64_t seed, uint64_t epoch, uint64_t n, uint64_t index)
 {
     unsigned half = 1;
+    if (n == 0) return 0;
     while (half < 31 && ((uint64_t)1 << 2 * half) < n) half++;
     do {
         index = feistel(seed, epoch, half, index);

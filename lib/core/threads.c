@@ -2,13 +2,14 @@
 #define _GNU_SOURCE
 #include "core/threads.h"
 
+#include <pthread.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <unistd.h>
 
-#ifdef EWCI_THREADS_PTHREAD
-#include <pthread.h>
-
 enum { MOST_THREADS = 1024 };
+
+#ifdef EWCI_THREADS_PTHREAD
 
 typedef struct job {
     ewci_parallel_body body;
@@ -55,6 +56,40 @@ void ewci_parallel(int threads, ewci_parallel_body body, void *argument)
 }
 
 #endif
+
+/* Threads of ewci_threads_startable wait here until all of them exist. */
+typedef struct gate {
+    pthread_mutex_t mutex;
+    pthread_cond_t opened;
+    bool open;
+} gate;
+
+static void *wait_at_gate(void *pointer)
+{
+    gate *g = pointer;
+    pthread_mutex_lock(&g->mutex);
+    while (!g->open) pthread_cond_wait(&g->opened, &g->mutex);
+    pthread_mutex_unlock(&g->mutex);
+    return NULL;
+}
+
+int ewci_threads_startable(int threads)
+{
+    pthread_t handles[MOST_THREADS];
+    gate g = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
+    int started = 0;
+    while (started + 1 < threads && started < MOST_THREADS &&
+           pthread_create(&handles[started], NULL, wait_at_gate, &g) == 0)
+        started++;
+    pthread_mutex_lock(&g.mutex);
+    g.open = true;
+    pthread_cond_broadcast(&g.opened);
+    pthread_mutex_unlock(&g.mutex);
+    for (int i = 0; i < started; i++) pthread_join(handles[i], NULL);
+    pthread_cond_destroy(&g.opened);
+    pthread_mutex_destroy(&g.mutex);
+    return started + 1;
+}
 
 void ewci_slice(int64_t n, int64_t align, int index, int count, int64_t *begin, int64_t *end)
 {

@@ -13,6 +13,10 @@ typedef void (*ewci_parallel_body)(void *argument, int index, int count);
  * can be had than asked for, each runs several indices: count is always `threads`. */
 void ewci_parallel(int threads, ewci_parallel_body body, void *argument);
 
+/* How many of `threads` threads the system lets this process run at the same time, the caller's included: tried out. The runtime
+ * behind ewci_parallel ends the process when it cannot start one, so this is asked before. */
+int ewci_threads_startable(int threads);
+
 /* The slice [*begin, *end) of n items that belongs to index; boundaries are multiples of `align` (n itself excepted). */
 void ewci_slice(int64_t n, int64_t align, int index, int count, int64_t *begin, int64_t *end);
 

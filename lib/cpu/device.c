@@ -1,13 +1,12 @@
 /* Opening the CPU device, its memory, and what it says about itself. */
 #include "cpu/device.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/memory.h"
 #include "core/status.h"
+#include "core/system.h"
 #include "cpu/operations.h"
 #include "cpu/processor.h"
 
@@ -43,26 +42,54 @@ static ewc_status choose_kernels(ewc_context *ctx, ewc_instruction_set wanted, c
                      wanted == EWC_ISA_AVX2 ? "AVX2" : "AVX-512");
 }
 
-/* A wrong product means a miscompiled or misdetected BLAS: better refused than trained with. */
-static ewc_status check_product(ewc_context *ctx)
+/* Two sizes, since OpenBLAS has kernels of their own for small matrices, and the three forms that training uses. */
+static ewc_status check_product(ewc_context *ctx, int64_t m, int64_t n, int64_t k, int form)
 {
-    enum { M = 33, N = 18, K = 29 };
-    float a[M * K], b[N * K], c[M * N];
-    for (int i = 0; i < M * K; i++) a[i] = (float)(i * 7 % 11 - 5);
-    for (int i = 0; i < N * K; i++) b[i] = (float)(i * 5 % 13 - 6);
-    ewci_sgemm(false, true, M, N, K, 1.0F, a, K, b, K, 0.0F, c, N);
-    for (int i = 0; i < M; i++) {
-        for (int j = 0; j < N; j++) {
+    const bool transpose_a = form == 2, transpose_b = form == 1;
+    float *a = NULL, *b, *c;
+    size_t floats = (size_t)(m * k + n * k + m * n);
+    EWCI_TRY(ewci_alloc(ctx, floats * sizeof(float), "the check of products", (void **)&a));
+    b = a + m * k;
+    c = b + n * k;
+    for (int64_t i = 0; i < m * k; i++) a[i] = (float)(i * 7 % 11 - 5);
+    for (int64_t i = 0; i < n * k; i++) b[i] = (float)(i * 5 % 13 - 6);
+    ewci_sgemm(transpose_a, transpose_b, m, n, k, 1.0F, a, transpose_a ? m : k, b, transpose_b ? k : n, 0.0F, c, n);
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < m; i += 5) { /* every place in a kernel's register tile is met */
+        for (int64_t j = 0; j < n; j++) {
             float sum = 0; /* small integers: exact */
-            for (int k = 0; k < K; k++) sum += a[i * K + k] * b[j * K + k];
-            if (sum != c[i * N + j])
-                return ewci_fail(ctx, EWC_ERROR_DEVICE,
-                                 "OpenBLAS (%s kernels) computes wrong products here: expected %g, found %g; set "
-                                 "OPENBLAS_CORETYPE to kernels that suit this processor, such as Haswell",
-                                 openblas_get_corename(), (double)sum, (double)c[i * N + j]);
+            for (int64_t l = 0; l < k; l++)
+                sum += a[transpose_a ? l * m + i : i * k + l] * b[transpose_b ? j * k + l : l * n + j];
+            wrong += sum != c[i * n + j];
         }
     }
+    ewci_free(ctx, a);
+    if (wrong == 0) return EWC_OK;
+    return ewci_fail(
+        ctx, EWC_ERROR_DEVICE,
+        "OpenBLAS (%s kernels) computes wrong products here: %lld elements of a test; set OPENBLAS_CORETYPE "
+        "to kernels that suit this processor, such as Haswell",
+        openblas_get_corename(), (long long)wrong);
+}
+
+/* A wrong product means a miscompiled or misdetected BLAS: better refused than trained with. */
+static ewc_status check_products(ewc_context *ctx)
+{
+    for (int form = 0; form < 3; form++) {
+        EWCI_TRY(check_product(ctx, 33, 18, 29, form));
+        EWCI_TRY(check_product(ctx, 101, 97, 113, form));
+    }
     return EWC_OK;
+}
+
+static ewc_status check_threads(ewc_context *ctx)
+{
+    int startable = ewci_threads_startable(ctx->threads);
+    if (startable >= ctx->threads) return EWC_OK;
+    return ewci_fail(ctx, EWC_ERROR_DEVICE,
+                     "threads: expected %d, the system starts %d: ask for fewer or raise its limits (ulimit -u, the "
+                     "container's pids limit, memory for stacks)",
+                     ctx->threads, startable);
 }
 
 /* Cooperlake is SkylakeX with bf16 products; a user may also have asked for it. */
@@ -70,7 +97,8 @@ static bool kernels_as_expected(void)
 {
     const char *expected = ewci_processor_openblas_core(), *found = openblas_get_corename();
     if (expected == NULL || strcmp(expected, found) == 0) return true;
-    return strcmp(expected, "SkylakeX") == 0 && (strcmp(found, "Cooperlake") == 0 || strcmp(found, "SapphireRapids") == 0);
+    return strcmp(expected, "SkylakeX") == 0 &&
+           (strcmp(found, "Cooperlake") == 0 || strcmp(found, "SapphireRapids") == 0);
 }
 
 ewc_status ewci_cpu_open(ewc_context *ctx, const ewc_context_options *options, ewci_device **out)
@@ -78,11 +106,13 @@ ewc_status ewci_cpu_open(ewc_context *ctx, const ewc_context_options *options, e
     const ewci_kernels *kernels;
     void *memory;
     EWCI_TRY(choose_kernels(ctx, options->instruction_set, &kernels));
-    EWCI_TRY(check_product(ctx));
+    EWCI_TRY(check_products(ctx));
+    EWCI_TRY(check_threads(ctx));
     EWCI_TRY(ewci_alloc_array(ctx, 1, sizeof(ewci_device), "the device", &memory));
     ewci_device *device = memory;
     *device = (ewci_device){.ctx = ctx, .threads = ctx->threads, .kernels = kernels};
-    ewc_status status = ewci_alloc(ctx, (size_t)ctx->threads * EWCI_TILE * sizeof(float), "the threads' tiles", &memory);
+    ewc_status status =
+        ewci_alloc(ctx, (size_t)ctx->threads * EWCI_TILE * sizeof(float), "the threads' tiles", &memory);
     if (status != EWC_OK) {
         ewci_free(ctx, device);
         return status;
@@ -105,19 +135,6 @@ void ewci_cpu_close(ewci_device *device)
     ewci_free(device->ctx, device);
 }
 
-/* MemAvailable of /proc/meminfo, in bytes; 0 when it cannot be read. */
-static int64_t available_memory(void)
-{
-    char line[256];
-    long long kib = 0;
-    FILE *file = fopen("/proc/meminfo", "re");
-    if (file == NULL) return 0;
-    while (fgets(line, sizeof line, file) != NULL)
-        if (sscanf(line, "MemAvailable: %lld", &kib) == 1) break;
-    fclose(file);
-    return (int64_t)kib * 1024;
-}
-
 void ewci_cpu_describe(const ewci_device *device, ewc_context_info *info)
 {
     snprintf(info->device, sizeof info->device, "cpu");
@@ -127,8 +144,8 @@ void ewci_cpu_describe(const ewci_device *device, ewc_context_info *info)
     snprintf(info->blas_kernels, sizeof info->blas_kernels, "%.30s", openblas_get_corename());
     info->blas_kernels_expected = device->blas_kernels_expected;
     info->threads = device->threads;
-    info->memory_bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
-    info->memory_available_bytes = available_memory();
+    info->memory_bytes = ewci_memory_total();
+    info->memory_available_bytes = ewci_memory_available();
 }
 
 ewc_status ewci_cpu_alloc(ewci_device *device, size_t bytes, const char *what, void **out)
