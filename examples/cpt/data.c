@@ -1,0 +1,90 @@
+/* See data.h. */
+#include "data.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Tokens of one evaluation pass: enough for full speed, little memory. */
+enum { EVALUATION_TOKENS = 4096 };
+
+bool batch_room_make(batch_room *room, int64_t sequences, int64_t length)
+{
+    size_t bytes = (size_t)sequences * (size_t)length * sizeof(int32_t);
+    memset(room, 0, sizeof *room);
+    ewc_batch_default(&room->batch);
+    room->tokens = malloc(bytes);
+    room->targets = malloc(bytes);
+    room->documents = malloc(bytes);
+    room->batch.length = length;
+    room->batch.tokens = room->tokens;
+    room->batch.targets = room->targets;
+    return room->tokens != NULL && room->targets != NULL && room->documents != NULL;
+}
+
+void batch_room_free(batch_room *room)
+{
+    free(room->tokens);
+    free(room->targets);
+    free(room->documents);
+    memset(room, 0, sizeof *room);
+}
+
+ewc_status batch_room_fill(batch_room *room, ewc_data *data, ewc_order order, uint64_t seed, int64_t first, int64_t count,
+                           int64_t first_token)
+{
+    ewc_status status = ewc_data_batch(data, order, seed, first, count, room->tokens, room->targets);
+    room->batch.sequences = count;
+    if (status != EWC_OK || first_token < 0) return status;
+    room->batch.document_start = room->documents;
+    return ewc_data_documents(count, room->batch.length, room->tokens, (int32_t)first_token, room->documents);
+}
+
+bool split_name(const char *argument, char **name, const char **path)
+{
+    const char *equals = strchr(argument, '=');
+    size_t length = equals != NULL ? (size_t)(equals - argument) : strlen(argument);
+    *path = equals != NULL ? equals + 1 : argument;
+    *name = malloc(length + 1);
+    if (*name == NULL) return false;
+    memcpy(*name, argument, length);
+    (*name)[length] = '\0';
+    return true;
+}
+
+int open_data(const char *command, ewc_context *context, ewc_model *model, const option_list *files, int64_t length,
+              ewc_data **data)
+{
+    ewc_model_config config;
+    ewc_data *opened = NULL;
+    ewc_status status = ewc_model_get_config(model, &config);
+    if (status == EWC_OK) status = ewc_data_open(context, files->count, files->items, length, &opened);
+    if (status == EWC_OK) status = ewc_data_check(opened, config.vocab_size);
+    if (status != EWC_OK) {
+        ewc_data_destroy(opened);
+        return program_fail(command, context, status);
+    }
+    *data = opened;
+    return CPT_OK;
+}
+
+ewc_status evaluate_data(ewc_model *model, ewc_data *data, int64_t length, int64_t first_token, float *per_token,
+                         data_loss *loss)
+{
+    int64_t sequences = ewc_data_sequences(data), step = EVALUATION_TOKENS / length > 0 ? EVALUATION_TOKENS / length : 1;
+    batch_room room;
+    double sum = 0;
+    int64_t tokens = 0;
+    ewc_status status = batch_room_make(&room, step, length) ? EWC_OK : EWC_ERROR_MEMORY;
+    for (int64_t first = 0; first < sequences && status == EWC_OK; first += step) {
+        int64_t count = sequences - first < step ? sequences - first : step;
+        ewc_evaluation e = {.struct_size = sizeof e};
+        status = batch_room_fill(&room, data, EWC_ORDER_SEQUENTIAL, 0, first, count, first_token);
+        if (status == EWC_OK)
+            status = ewc_model_evaluate(model, &room.batch, &e, per_token == NULL ? NULL : per_token + first * length);
+        sum += e.nll;
+        tokens += e.tokens;
+    }
+    batch_room_free(&room);
+    if (status == EWC_OK) *loss = (data_loss){sum / (double)tokens, tokens};
+    return status;
+}

@@ -1,0 +1,37 @@
+/* Token files in a command: sequences batch by batch, and evaluation over all of a file. */
+#ifndef CPT_DATA_H
+#define CPT_DATA_H
+
+#include "program.h"
+
+/* Room for micro-batches of B sequences. */
+typedef struct batch_room {
+    ewc_batch batch;
+    int32_t *tokens, *targets, *documents;
+} batch_room;
+
+/* False when there is no memory. */
+bool batch_room_make(batch_room *room, int64_t sequences, int64_t length);
+void batch_room_free(batch_room *room);
+
+/* Fills the room with sequences first .. first+count-1 of the data's order. first_token >= 0: documents start there and are kept apart. */
+ewc_status batch_room_fill(batch_room *room, ewc_data *data, ewc_order order, uint64_t seed, int64_t first, int64_t count,
+                           int64_t first_token);
+
+/* "NAME=PATH": name is a new string (free), path points into the argument. Without '=' the name is the path. */
+bool split_name(const char *argument, char **name, const char **path);
+
+/* Opens token files for sequences of `length` and checks ids against the model and that there is a sequence. Prints why not. */
+int open_data(const char *command, ewc_context *context, ewc_model *model, const option_list *files, int64_t length,
+              ewc_data **data);
+
+typedef struct data_loss {
+    double nll; /* mean, nats per token */
+    int64_t tokens;
+} data_loss;
+
+/* Mean loss over all sequences of the data, in order. per_token: [sequences * length] or NULL. */
+ewc_status evaluate_data(ewc_model *model, ewc_data *data, int64_t length, int64_t first_token, float *per_token,
+                         data_loss *loss);
+
+#endif

@@ -1,0 +1,125 @@
+/* ewc-cpt eval: loss and perplexity of a model on token files. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "data.h"
+#include "json.h"
+#include "program.h"
+
+static const char NAME[] = "eval";
+
+typedef struct eval_options {
+    const char *model, *per_token;
+    option_list data;
+    int64_t length, threads;
+    bool json, force, documents;
+} eval_options;
+
+static void print_loss(const char *name, const data_loss *loss, bool json)
+{
+    if (!json) {
+        printf("%-20s %10lld tokens   nll %.6f   perplexity %.4f\n", name, (long long)loss->tokens, loss->nll,
+               exp(loss->nll));
+        return;
+    }
+    json_writer writer = json_begin(stdout);
+    json_text(&writer, "name", name);
+    json_integer(&writer, "tokens", loss->tokens);
+    json_number(&writer, "nll", loss->nll);
+    json_number(&writer, "perplexity", exp(loss->nll));
+    json_end(&writer);
+}
+
+/* Per-token values of all data sets, one after the other. */
+typedef struct value_list {
+    float *values;
+    int64_t count;
+} value_list;
+
+static float *grow(value_list *list, int64_t count)
+{
+    float *values = realloc(list->values, (size_t)(list->count + count) * sizeof *values);
+    if (values == NULL) return NULL;
+    list->values = values;
+    list->count += count;
+    return values + list->count - count;
+}
+
+static int run_one(ewc_context *context, ewc_model *model, const eval_options *o, const char *argument,
+                   int64_t first_token, value_list *list)
+{
+    char *name = NULL;
+    const char *path;
+    ewc_data *data = NULL;
+    data_loss loss;
+    float *values = NULL;
+    if (!split_name(argument, &name, &path)) return program_error(NAME, CPT_OTHER, "out of memory");
+    option_list file = {&path, 1};
+    int code = open_data(NAME, context, model, &file, o->length, &data);
+    if (code == CPT_OK && o->per_token != NULL) {
+        values = grow(list, ewc_data_sequences(data) * o->length);
+        if (values == NULL) code = program_error(NAME, CPT_OTHER, "out of memory");
+    }
+    if (code == CPT_OK) {
+        ewc_status status = evaluate_data(model, data, o->length, first_token, values, &loss);
+        if (status != EWC_OK)
+            code = program_fail(NAME, context, status);
+        else if (!isfinite(loss.nll))
+            code = program_error(NAME, CPT_NUMERIC, "%s: the loss is not finite: the model's weights may be damaged", name);
+        else
+            print_loss(name, &loss, o->json);
+    }
+    ewc_data_destroy(data);
+    free(name);
+    return code;
+}
+
+static int run(ewc_context *context, const eval_options *o)
+{
+    ewc_model *model = NULL;
+    ewc_model_config config;
+    value_list list = {0};
+    if (o->per_token != NULL && !o->force && path_exists(o->per_token))
+        return program_error(NAME, CPT_INPUT, "%s exists: give --force to overwrite it", o->per_token);
+    ewc_status status = ewc_model_load(context, o->model, &model);
+    if (status == EWC_OK) status = ewc_model_get_config(model, &config);
+    if (status != EWC_OK) return program_fail(NAME, context, status);
+    int code = CPT_OK;
+    for (int64_t i = 0; i < o->data.count && code == CPT_OK; i++)
+        code = run_one(context, model, o, o->data.items[i], o->documents ? config.bos_token : -1, &list);
+    if (code == CPT_OK && o->per_token != NULL) {
+        status = ewc_npy_write_f32(context, o->per_token, list.values, list.count, o->force);
+        if (status != EWC_OK) code = program_fail(NAME, context, status);
+    }
+    free(list.values);
+    ewc_model_destroy(model);
+    return code;
+}
+
+int command_eval(int argc, char **argv)
+{
+    eval_options o = {0};
+    option options[] = {
+        {"model", OPTION_TEXT, &o.model, "DIR", "Hugging Face directory", NULL, 0, true, false},
+        {"data", OPTION_LIST, &o.data, "NAME=T.npy...", "token files with the names to print", NULL, 0, true, false},
+        {"length", OPTION_INTEGER, &o.length, "T", "tokens of a sequence", NULL, 1, true, false},
+        {"per-token", OPTION_TEXT, &o.per_token, "LP.npy", "write log-likelihoods of all targets, float32, in data order", NULL,
+         0, false, false},
+        {"json", OPTION_FLAG, &o.json, NULL, "one JSON object per data set: name, tokens, nll (mean, nats), perplexity", NULL, 0,
+         false, false},
+        {"documents", OPTION_FLAG, &o.documents, NULL, "attention does not cross BOS", NULL, 0, false, false},
+        {"threads", OPTION_INTEGER, &o.threads, "N", "default: all processors", NULL, 0, false, false},
+        {"force", OPTION_FLAG, &o.force, NULL, "overwrite LP.npy", NULL, 0, false, false},
+    };
+    command_line line = {NAME, "--model DIR --data NAME=T.npy... --length T [--per-token LP.npy] [--json]",
+                         "Mean loss and perplexity over all whole sequences of the token files.", options,
+                         sizeof options / sizeof *options, NULL, {0}};
+    parse_result parsed = options_parse(&line, argc, argv);
+    ewc_context *context = NULL;
+    int code = parsed == PARSE_OK ? program_open(NAME, o.threads, &context) : program_parse_exit(parsed);
+    if (context != NULL) code = run(context, &o);
+    ewc_context_destroy(context);
+    option_list_free(&o.data);
+    return code;
+}
