@@ -29,8 +29,11 @@ void ewci_npy_close(ewci_npy *npy);
 /* Element `index` as it is in the file: up to 2^32 - 1, or negative. */
 int64_t ewci_npy_id(const ewci_npy *npy, int64_t index);
 
-/* Elements [first, first + count) to int32; false when one does not fit into 0 .. 2^31 - 1, then *bad is its index. */
-bool ewci_npy_ids(const ewci_npy *npy, int64_t first, int64_t count, int32_t *ids, int64_t *bad);
+/* Index of the first of the elements [first, first + count) that is not in [0, limit), or -1. */
+int64_t ewci_npy_find_outside(const ewci_npy *npy, int64_t first, int64_t count, int64_t limit);
+
+/* Elements [first, first + count), all of them in [0, 2^31). */
+void ewci_npy_copy(const ewci_npy *npy, int64_t first, int64_t count, int32_t *ids);
 
 /* Writes a file whole or not at all: float32. */
 ewc_status ewci_npy_write_f32(ewc_context *ctx, const char *path, const float *values, int64_t count, bool overwrite);

@@ -1,0 +1,239 @@
+/* ewc_data_*: token ids from mapped .npy files, end to end, as sequences in order or shuffled. */
+#include <string.h>
+
+#include "api/require.h"
+#include "core/context.h"
+#include "core/memory.h"
+#include "core/random.h"
+#include "io/npy.h"
+
+struct ewc_data {
+    ewc_context *ctx;
+    int64_t files;
+    ewci_npy *npy;
+    char **paths;
+    int64_t *starts; /* [files + 1]: number of each file's first token in the whole stream */
+    int64_t length, sequences;
+};
+
+static ewc_status open_file(ewc_data *data, int64_t file, const char *path)
+{
+    if (path == NULL)
+        return ewci_fail(data->ctx, EWC_ERROR_ARGUMENT, "ewc_data_open: paths[%lld] is NULL", (long long)file);
+    EWCI_TRY(ewci_strdup(data->ctx, path, &data->paths[file]));
+    EWCI_TRY(ewci_npy_open(data->ctx, path, &data->npy[file]));
+    if (__builtin_add_overflow(data->starts[file], data->npy[file].count, &data->starts[file + 1]))
+        return ewci_fail(data->ctx, EWC_ERROR_FORMAT, "%s: more than 2^63 tokens in all", path);
+    return EWC_OK;
+}
+
+static ewc_status open_files(ewc_data *data, const char *const *paths)
+{
+    void *memory;
+    int64_t files = data->files;
+    data->files = 0; /* as many as are to be closed */
+    EWCI_TRY(ewci_alloc_array(data->ctx, files, sizeof *data->npy, "a list of files", &memory));
+    data->npy = memory;
+    EWCI_TRY(ewci_alloc_array(data->ctx, files, sizeof *data->paths, "a list of files", &memory));
+    data->paths = memory;
+    EWCI_TRY(ewci_alloc_array(data->ctx, files + 1, sizeof *data->starts, "a list of files", &memory));
+    data->starts = memory;
+    for (int64_t i = 0; i < files; i++) {
+        data->files++;
+        EWCI_TRY(open_file(data, i, paths[i]));
+    }
+    int64_t tokens = data->starts[files];
+    data->sequences = tokens > 0 ? (tokens - 1) / data->length : 0;
+    if (data->sequences > 0) return EWC_OK;
+    return ewci_fail(data->ctx, EWC_ERROR_ARGUMENT,
+                     "%s: expected more than %lld tokens for one sequence of that length, found %lld%s", paths[0],
+                     (long long)data->length, (long long)tokens, files > 1 ? " in all files" : "");
+}
+
+ewc_status ewc_data_open(ewc_context *context, int64_t files, const char *const *paths, int64_t length, ewc_data **data)
+{
+    void *memory;
+    EWCI_REQUIRE(NULL, context);
+    EWCI_REQUIRE(context, paths);
+    EWCI_REQUIRE(context, data);
+    if (files < 1 || files >= INT64_MAX)
+        return ewci_fail(context, EWC_ERROR_ARGUMENT, "files: expected at least 1, found %lld", (long long)files);
+    if (length < 1)
+        return ewci_fail(context, EWC_ERROR_ARGUMENT, "length: expected at least 1, found %lld", (long long)length);
+    EWCI_TRY(ewci_alloc_zero(context, sizeof(ewc_data), "a data set", &memory));
+    ewc_data *opened = memory;
+    opened->ctx = context;
+    opened->files = files;
+    opened->length = length;
+    ewc_status status = open_files(opened, paths);
+    if (status == EWC_OK)
+        *data = opened;
+    else
+        ewc_data_destroy(opened);
+    return status;
+}
+
+void ewc_data_destroy(ewc_data *data)
+{
+    if (data == NULL) return;
+    for (int64_t i = 0; i < data->files; i++) {
+        ewci_npy_close(&data->npy[i]);
+        ewci_free(data->ctx, data->paths[i]);
+    }
+    ewci_free(data->ctx, data->npy);
+    ewci_free(data->ctx, data->paths);
+    ewci_free(data->ctx, data->starts);
+    ewci_free(data->ctx, data);
+}
+
+int64_t ewc_data_tokens(const ewc_data *data)
+{
+    return data == NULL ? 0 : data->starts[data->files];
+}
+
+int64_t ewc_data_sequences(const ewc_data *data)
+{
+    return data == NULL ? 0 : data->sequences;
+}
+
+static ewc_status refuse_id(const ewc_data *data, int64_t file, int64_t index, int64_t limit)
+{
+    return ewci_fail(data->ctx, EWC_ERROR_FORMAT, "%s: token %lld: expected an id from 0 to %lld, found %lld",
+                     data->paths[file], (long long)index, (long long)(limit - 1),
+                     (long long)ewci_npy_id(&data->npy[file], index));
+}
+
+ewc_status ewc_data_check(ewc_data *data, int64_t vocab)
+{
+    enum { BLOCK = 1 << 22 };
+    EWCI_REQUIRE(NULL, data);
+    if (vocab < 1 || vocab > INT32_MAX)
+        return ewci_fail(data->ctx, EWC_ERROR_ARGUMENT, "vocab: expected 1 to %d, found %lld", INT32_MAX,
+                         (long long)vocab);
+    for (int64_t file = 0; file < data->files; file++) {
+        const ewci_npy *npy = &data->npy[file];
+        for (int64_t first = 0; first < npy->count; first += BLOCK) {
+            int64_t count = npy->count - first < BLOCK ? npy->count - first : BLOCK;
+            int64_t bad = ewci_npy_find_outside(npy, first, count, vocab);
+            if (bad >= 0) return refuse_id(data, file, bad, vocab);
+            EWCI_TRY(ewci_check_cancelled(data->ctx));
+        }
+    }
+    return EWC_OK;
+}
+
+/* The file that holds a token of the stream: the last one that starts at or before it (files may be empty). */
+static int64_t file_of(const ewc_data *data, int64_t token)
+{
+    int64_t low = 0, high = data->files;
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        if (data->starts[middle] <= token)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Tokens [first, first + count) of the stream into ids; with ids NULL they are only checked. */
+static ewc_status read_tokens(const ewc_data *data, int64_t first, int64_t count, int32_t *ids)
+{
+    for (int64_t file = file_of(data, first); count > 0; file++) {
+        const ewci_npy *npy = &data->npy[file];
+        int64_t begin = first - data->starts[file], part = npy->count - begin < count ? npy->count - begin : count;
+        if (ids == NULL) {
+            int64_t bad = ewci_npy_find_outside(npy, begin, part, (int64_t)INT32_MAX + 1);
+            if (bad >= 0) return refuse_id(data, file, bad, (int64_t)INT32_MAX + 1);
+        } else {
+            ewci_npy_copy(npy, begin, part, ids);
+            ids += part;
+        }
+        first += part;
+        count -= part;
+    }
+    return EWC_OK;
+}
+
+/* First token of sequence `number` of the endless order. */
+static int64_t place_of(const ewc_data *data, ewc_order order, uint64_t seed, int64_t number)
+{
+    int64_t epoch = number / data->sequences, index = number % data->sequences;
+    if (order == EWC_ORDER_SHUFFLE)
+        index = (int64_t)ewci_permute(seed, (uint64_t)epoch, (uint64_t)data->sequences, (uint64_t)index);
+    return index * data->length;
+}
+
+static ewc_status check_request(const ewc_data *data, ewc_order order, int64_t first, int64_t count)
+{
+    int64_t last;
+    if (order != EWC_ORDER_SEQUENTIAL && order != EWC_ORDER_SHUFFLE)
+        return ewci_fail(data->ctx, EWC_ERROR_ARGUMENT, "order: expected sequential (0) or shuffle (1), found %d",
+                         (int)order);
+    if (first < 0 || count < 0 || __builtin_add_overflow(first, count, &last))
+        return ewci_fail(data->ctx, EWC_ERROR_ARGUMENT,
+                         "first, count: expected at least 0 and a sum below 2^63, found %lld, %lld", (long long)first,
+                         (long long)count);
+    return EWC_OK;
+}
+
+ewc_status ewc_data_batch(ewc_data *data, ewc_order order, uint64_t seed, int64_t first, int64_t count, int32_t *tokens,
+                          int32_t *targets)
+{
+    EWCI_REQUIRE(NULL, data);
+    EWCI_REQUIRE(data->ctx, tokens);
+    EWCI_REQUIRE(data->ctx, targets);
+    EWCI_TRY(check_request(data, order, first, count));
+    int64_t length = data->length;
+    for (int64_t i = 0; i < count; i++) /* nothing is written unless all can be */
+        EWCI_TRY(read_tokens(data, place_of(data, order, seed, first + i), length + 1, NULL));
+    for (int64_t i = 0; i < count; i++) {
+        int64_t place = place_of(data, order, seed, first + i);
+        EWCI_TRY(read_tokens(data, place, length, tokens + i * length));
+        EWCI_TRY(read_tokens(data, place + 1, length, targets + i * length));
+    }
+    return EWC_OK;
+}
+
+ewc_status ewc_data_documents(int64_t count, int64_t length, const int32_t *tokens, int32_t first_token,
+                              int32_t *document_start)
+{
+    EWCI_REQUIRE(NULL, tokens);
+    EWCI_REQUIRE(NULL, document_start);
+    if (count < 0 || length < 1 || length > INT32_MAX)
+        return ewci_fail(NULL, EWC_ERROR_ARGUMENT, "count, length: expected at least 0 and 1 to %d, found %lld, %lld",
+                         INT32_MAX, (long long)count, (long long)length);
+    for (int64_t row = 0; row < count; row++) {
+        int32_t start = 0;
+        for (int64_t t = 0; t < length; t++) {
+            if (tokens[row * length + t] == first_token) start = (int32_t)t;
+            document_start[row * length + t] = start;
+        }
+    }
+    return EWC_OK;
+}
+
+static ewc_status check_count(ewc_context *ctx, int64_t count)
+{
+    if (count >= 0 && count <= INT64_MAX / 8) return EWC_OK;
+    return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "count: expected at least 0, found %lld", (long long)count);
+}
+
+ewc_status ewc_npy_write_tokens(ewc_context *context, const char *path, const int32_t *tokens, int64_t count,
+                                int overwrite)
+{
+    EWCI_REQUIRE(NULL, context);
+    EWCI_REQUIRE(context, path);
+    EWCI_REQUIRE(context, tokens);
+    EWCI_TRY(check_count(context, count));
+    return ewci_npy_write_ids(context, path, tokens, count, overwrite != 0);
+}
+
+ewc_status ewc_npy_write_f32(ewc_context *context, const char *path, const float *values, int64_t count, int overwrite)
+{
+    EWCI_REQUIRE(NULL, context);
+    EWCI_REQUIRE(context, path);
+    EWCI_REQUIRE(context, values);
+    EWCI_TRY(check_count(context, count));
+    return ewci_npy_write_f32(context, path, values, count, overwrite != 0);
+}

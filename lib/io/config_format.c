@@ -1,0 +1,147 @@
+/* Writing config.json: a new one, or the original with what differs put right. */
+#include <string.h>
+
+#include "core/memory.h"
+#include "core/status.h"
+#include "io/config.h"
+#include "io/config_fields.h"
+#include "io/json.h"
+
+/* All functions that set fields return false when there is no memory, and do nothing for a NULL item. */
+static bool set(cJSON *object, const char *field, cJSON *item)
+{
+    if (item == NULL) return false;
+    bool done = ewci_json_find(object, field) != NULL ? cJSON_ReplaceItemInObjectCaseSensitive(object, field, item)
+                                                      : cJSON_AddItemToObject(object, field, item);
+    if (!done) cJSON_Delete(item);
+    return done;
+}
+
+static bool set_number(cJSON *object, const char *field, double value)
+{
+    return set(object, field, cJSON_CreateNumber(value));
+}
+
+static int64_t integer_at(const ewc_model_config *config, size_t offset)
+{
+    return *(const int64_t *)(const void *)((const char *)config + offset);
+}
+
+static double real_at(const ewc_model_config *config, size_t offset)
+{
+    return *(const double *)(const void *)((const char *)config + offset);
+}
+
+/* `old` is what the object says already, or NULL: nothing yet. */
+static bool set_plain(cJSON *object, const ewc_model_config *config, const ewc_model_config *old)
+{
+    bool good = true;
+    for (const ewci_config_integer *f = ewci_config_integers; f->name != NULL && good; f++) {
+        int64_t value = integer_at(config, f->offset);
+        if (old == NULL || value != integer_at(old, f->offset)) good = set_number(object, f->name, (double)value);
+    }
+    for (const ewci_config_real *f = ewci_config_reals; f->name != NULL && good; f++) {
+        double value = real_at(config, f->offset);
+        bool null = f->kind == EWCI_NULL_IS_ZERO && value == 0.0;
+        if (old == NULL || value != real_at(old, f->offset))
+            good = null ? set(object, f->name, cJSON_CreateNull()) : set_number(object, f->name, value);
+    }
+    for (const ewci_config_token *f = ewci_config_tokens; f->name != NULL && good; f++) {
+        int64_t value = integer_at(config, f->offset);
+        if (old == NULL || value != integer_at(old, f->offset))
+            good = value < 0 ? set(object, f->name, cJSON_CreateNull()) : set_number(object, f->name, (double)value);
+    }
+    return good;
+}
+
+static bool set_layer_types(cJSON *object, const ewc_model_config *config, const ewc_model_config *old)
+{
+    if (old != NULL && old->layers == config->layers &&
+        memcmp(old->sliding, config->sliding, (size_t)config->layers) == 0)
+        return true;
+    cJSON *list = cJSON_CreateArray();
+    for (int64_t i = 0; i < config->layers && list != NULL; i++) {
+        cJSON *type = cJSON_CreateString(config->sliding[i] ? "sliding_attention" : "full_attention");
+        if (type == NULL) {
+            cJSON_Delete(list);
+            return false;
+        }
+        cJSON_AddItemToArray(list, type);
+    }
+    return set(object, "layer_types", list);
+}
+
+/* In the spelling that the object has; in both where it is new. */
+static bool set_rope(cJSON *object, const ewc_model_config *config, const ewc_model_config *old)
+{
+    if (old != NULL && old->rope_theta == config->rope_theta) return true;
+    cJSON *parameters = cJSON_GetObjectItemCaseSensitive(object, "rope_parameters");
+    bool top = old == NULL || ewci_json_find(object, "rope_theta") != NULL, good = true;
+    if (old == NULL) {
+        parameters = cJSON_AddObjectToObject(object, "rope_parameters");
+        good = parameters != NULL && cJSON_AddStringToObject(parameters, "rope_type", "default") != NULL;
+    }
+    if (good && cJSON_IsObject(parameters)) good = set_number(parameters, "rope_theta", config->rope_theta);
+    if (good && top) good = set_number(object, "rope_theta", config->rope_theta);
+    return good;
+}
+
+static bool set_dtype(cJSON *object, ewc_dtype dtype, bool fresh)
+{
+    const char *name = dtype == EWC_F32 ? "float32" : dtype == EWC_BF16 ? "bfloat16" : "float16";
+    bool older = fresh || ewci_json_find(object, "torch_dtype") != NULL;
+    bool newer = fresh || ewci_json_find(object, "dtype") != NULL || !older;
+    bool good = !newer || set(object, "dtype", cJSON_CreateString(name));
+    return good && (!older || set(object, "torch_dtype", cJSON_CreateString(name)));
+}
+
+static bool set_all(cJSON *object, const ewc_model_config *config, const ewc_model_config *old, ewc_dtype dtype)
+{
+    bool window = old == NULL || old->sliding_window != config->sliding_window;
+    return set_plain(object, config, old) && set_layer_types(object, config, old) && set_rope(object, config, old) &&
+           (!window || set_number(object, "sliding_window", (double)config->sliding_window)) &&
+           set_dtype(object, dtype, old == NULL);
+}
+
+/* What a new config.json says beside the sizes: the fixed facts of the family. */
+static bool set_family(cJSON *object)
+{
+    cJSON *architectures = cJSON_AddArrayToObject(object, "architectures");
+    cJSON *name = architectures == NULL ? NULL : cJSON_CreateString("Gemma2ForCausalLM");
+    if (name == NULL) return false;
+    cJSON_AddItemToArray(architectures, name);
+    return cJSON_AddStringToObject(object, "model_type", "gemma2") != NULL &&
+           cJSON_AddStringToObject(object, "hidden_activation", "gelu_pytorch_tanh") != NULL &&
+           cJSON_AddStringToObject(object, "hidden_act", "gelu_pytorch_tanh") != NULL &&
+           cJSON_AddFalseToObject(object, "attention_bias") != NULL &&
+           cJSON_AddNumberToObject(object, "attention_dropout", 0.0) != NULL &&
+           cJSON_AddTrueToObject(object, "tie_word_embeddings") != NULL &&
+           cJSON_AddTrueToObject(object, "use_cache") != NULL;
+}
+
+static ewc_status print(ewc_context *ctx, cJSON *object, bool good, char **text)
+{
+    ewc_status status;
+    if (good)
+        status = ewci_json_print(ctx, object, text);
+    else
+        status = ewci_fail(ctx, EWC_ERROR_MEMORY, "no memory for config.json");
+    cJSON_Delete(object);
+    return status;
+}
+
+ewc_status ewci_config_format(ewc_context *ctx, const ewc_model_config *config, const char *original, ewc_dtype dtype,
+                              char **text)
+{
+    cJSON *object;
+    ewc_model_config old;
+    ewc_model_config wanted = *config;
+    if (wanted.query_scale == 0) wanted.query_scale = (double)wanted.head_dim;
+    if (original == NULL) {
+        object = cJSON_CreateObject();
+        return print(ctx, object, object != NULL && set_family(object) && set_all(object, &wanted, NULL, dtype), text);
+    }
+    EWCI_TRY(ewci_config_parse(ctx, "config.json", original, &old));
+    EWCI_TRY(ewci_json_parse(ctx, "config.json", original, strlen(original), &object));
+    return print(ctx, object, set_all(object, &wanted, &old, dtype), text);
+}
