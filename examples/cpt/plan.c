@@ -1,0 +1,70 @@
+/* ewc-cpt plan: the memory table of a training run; nothing is allocated. */
+#include <stdio.h>
+
+#include "train.h"
+
+static const char NAME[] = "plan";
+
+static void row(const char *name, int64_t bytes, const char *remark)
+{
+    if (bytes > 0) printf("  %-34s %12.1f MiB  %s\n", name, (double)bytes / 1048576.0, remark);
+}
+
+static void print_plan(const ewc_plan *plan, const train_options *o)
+{
+    printf("%lld parameters, micro-batches of %lld x %lld tokens\n", (long long)plan->parameters, (long long)o->batch,
+           (long long)o->length);
+    row("weights", plan->weights_bytes, "f32");
+    row("gradients", plan->gradients_bytes, "f32");
+    row("Adam's moments", plan->moments_bytes, "f32, two");
+    row("Fisher", plan->fisher_bytes, "mapped from its file");
+    row("anchor", plan->anchor_bytes, "mapped from its files");
+    row("activations", plan->activations_bytes, "kept for the backward pass");
+    row("scratch", plan->scratch_bytes, "shared by the layers");
+    row("logits", plan->logits_bytes, "one chunk of rows");
+    row("library", plan->library_bytes, "code, BLAS buffers, stacks (estimate)");
+    row("total", plan->total_bytes, "");
+    row("available now", plan->available_bytes, plan->total_bytes > plan->available_bytes ? "NOT ENOUGH" : "");
+}
+
+static int run(ewc_context *context, const train_options *o)
+{
+    ewc_model_config config;
+    ewc_plan_options options;
+    ewc_plan plan = {.struct_size = sizeof plan};
+    ewc_plan_options_default(&options);
+    options.sequences = o->batch;
+    options.length = o->length;
+    options.recompute = (ewc_recompute)o->recompute;
+    options.fisher = o->fisher != NULL;
+    options.anchor = o->fisher != NULL || o->l2 ? 2 : 0;
+    ewc_status status = ewc_model_config_read(context, o->model, &config);
+    if (status == EWC_OK) status = ewc_plan_memory(context, &config, &options, &plan);
+    if (status != EWC_OK) return program_fail(NAME, context, status);
+    print_plan(&plan, o);
+    return CPT_OK;
+}
+
+int command_plan(int argc, char **argv)
+{
+    train_options o;
+    option table[TRAIN_OPTION_COUNT];
+    train_options_table(&o, table);
+    command_line line = {NAME, "--model DIR --batch B --length T [train options]",
+                         "Prints what a training run with these options holds in memory. Takes all options of `train`; only those\n"
+                         "that change memory matter. --model may be a config.json.",
+                         table, TRAIN_OPTION_COUNT, NULL, {0}};
+    for (size_t i = 0; i < line.count; i++) {
+        const void *target = table[i].target;
+        table[i].required = target == &o.model || target == &o.batch || target == &o.length;
+    }
+    parse_result parsed = options_parse(&line, argc, argv);
+    ewc_context *context = NULL;
+    int code = parsed == PARSE_OK ? program_open(NAME, o.threads, &context) : program_parse_exit(parsed);
+    if (context != NULL) code = run(context, &o);
+    ewc_context_destroy(context);
+    option_list_free(&o.data);
+    option_list_free(&o.evaluations);
+    option_list_free(&o.freeze);
+    return code;
+}

@@ -1,0 +1,36 @@
+/* The options of `train`, shared with `plan`, and the parts of a training run. */
+#ifndef CPT_TRAIN_H
+#define CPT_TRAIN_H
+
+#include <stdio.h>
+
+#include "data.h"
+#include "program.h"
+
+typedef struct train_options {
+    const char *model, *fisher, *anchor, *log, *out;
+    option_list data, evaluations, freeze;
+    int64_t length, batch, accumulate, steps, warmup, decay, evaluate_every, save_every, seed, threads;
+    double rate, final_ratio, beta1, beta2, epsilon, weight_decay, clip, lambda;
+    int schedule, tail, penalty, clip_mode, order, save_dtype, recompute;
+    bool relative, l2, resume, force, documents, quiet;
+} train_options;
+
+enum { TRAIN_OPTION_COUNT = 37 };
+
+/* Fills defaults and the table (TRAIN_OPTION_COUNT entries). */
+void train_options_table(train_options *o, option *table);
+/* Options that make no sense together; prints which. */
+int train_options_check(const char *command, const train_options *o);
+ewc_trainer_options train_trainer_options(const train_options *o);
+
+/* JSON lines: a step, an evaluation. */
+typedef struct train_log {
+    FILE *file; /* NULL: none */
+} train_log;
+int train_log_open(train_log *log, const train_options *o, int64_t steps_done);
+void train_log_step(train_log *log, const ewc_step_statistics *s);
+void train_log_evaluation(train_log *log, int64_t step, const char *name, const data_loss *loss);
+int train_log_close(train_log *log);
+
+#endif
