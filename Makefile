@@ -290,7 +290,9 @@ ubsan: ## Run the tests with UndefinedBehaviorSanitizer alone in $(BUILD)/ubsan
 tsan: ## Run the tests with ThreadSanitizer in $(BUILD)/tsan
 	@$$(setarch -R true 2>/dev/null && echo setarch -R) $(SANITIZED) BUILD=$(BUILD)/tsan SANITIZE=thread check
 
+# Tests ask for impossible amounts of memory and expect NULL, which the sanitizers would take for a fault.
 SANITIZED = env EWC_TEST_FAST=1 EWC_TEST_TIMEOUT=$${EWC_TEST_TIMEOUT:-600} UBSAN_OPTIONS=print_stacktrace=1 \
+	ASAN_OPTIONS=allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1 \
 	$(MAKE) --no-print-directory OPTIMIZE='-O2 -g'
 
 VALGRIND_TEST ?= train/test_short_training
