@@ -78,14 +78,20 @@ class Case:
         self.write_tokens()
 
     def write_tokens(self):
-        """A stream of ids with a remainder behind its last sequence; neither transformers' padding index nor BOS."""
+        """A stream of ids with BOS here and there and a remainder behind its last sequence; transformers' padding index does
+        not occur."""
         count = self.sequences * self.length + 1 + self.rng.randrange(self.length)
-        ids = torch.randint(BOS + 1, self.config.vocab_size, (count,), generator=self.generator)
+        ids = torch.randint(1, self.config.vocab_size, (count,), generator=self.generator)
+        ids[torch.rand(count, generator=self.generator) < 0.1] = BOS
         self.tokens = self.directory / "tokens.npy"
         numpy.save(self.tokens, ids.numpy().astype(self.rng.choice(["uint16", "uint32", "int32"])))
         inputs, targets = ids[:-1], ids[1:]
         used = self.sequences * self.length
         self.batch = {"tokens": inputs[:used].view(-1, self.length), "targets": targets[:used].view(-1, self.length)}
+        self.flags = ["--documents"] if self.rng.random() < 0.4 else []
+        if self.flags:
+            starts = torch.arange(self.length) * (self.batch["tokens"] == BOS)
+            self.batch["document_start"] = starts.cummax(1).values
 
     def select(self, numbers):
         """The sequences of those numbers in the endless order, which wraps at the end."""
@@ -95,7 +101,7 @@ class Case:
         """Largest difference of a token's log-likelihood."""
         per_token = self.directory / "log_probabilities.npy"
         printed = driver(self.build, "eval", "--model", self.model, "--data", f"text={self.tokens}", "--length", self.length,
-                         "--per-token", per_token, "--json")
+                         "--per-token", per_token, "--json", *self.flags)
         with torch.no_grad():
             expected = ref.batch_log_probabilities(ref.load(self.model), self.batch).reshape(-1)
         found = torch.from_numpy(numpy.load(per_token)).double()
@@ -116,7 +122,8 @@ class Case:
         batch = 1 if estimator == "empirical_signs" else self.rng.randint(1, 3)
         self.fisher = self.directory / "fisher.safetensors"
         driver(self.build, "fisher", "--model", self.model, "--data", self.tokens, "--length", self.length, "--sequences",
-               count, "--batch", batch, "--estimator", estimator, "--unit", unit, "--order", "sequential", "--out", self.fisher)
+               count, "--batch", batch, "--estimator", estimator, "--unit", unit, "--order", "sequential", "--out", self.fisher,
+               *self.flags)
         model = ref.load(self.model)
         if estimator == "batch_mean":
             parts = [self.select(range(first, min(first + batch, count))) for first in range(0, count, batch)]
@@ -136,7 +143,7 @@ class Case:
                    "beta2": 0.95, "epsilon": 1e-8, "weight_decay": 0.1, "clip": self.rng.choice([0.0, 0.5])}
         arguments = ["--batch", batch, "--accumulate", accumulate, "--steps", steps, "--lr", options["peak"], "--schedule",
                      schedule, "--warmup", 1, "--beta1", 0.9, "--beta2", 0.95, "--eps", 1e-8, "--weight-decay", 0.1,
-                     "--clip", options["clip"], "--order", "sequential", "--save-dtype", "f32"]
+                     "--clip", options["clip"], "--order", "sequential", "--save-dtype", "f32", *self.flags]
         anchor = fisher = None
         if form != "none":
             fisher = {n: t.double() for n, t in load_file(self.fisher).items()}
@@ -162,7 +169,7 @@ class Case:
 
     def check_reload(self):
         printed = driver(self.build, "eval", "--model", self.out, "--data", f"text={self.tokens}", "--length", self.length,
-                         "--json")
+                         "--json", *self.flags)
         model = ref.load(self.out)
         with torch.no_grad():
             expected = (ref.weighted_nll(model, self.batch) / ref.scored(self.batch)).item()
@@ -172,7 +179,7 @@ class Case:
         c = self.config
         window = "".join("w" if t == "sliding_attention" else "f" for t in c.layer_types)
         return (f"V{c.vocab_size} H{c.hidden_size} F{c.intermediate_size} {c.num_attention_heads}/{c.num_key_value_heads}"
-                f"x{c.head_dim} {window} T{self.length} {self.dtype} {self.spelling}")
+                f"x{c.head_dim} {window} T{self.length} {self.dtype} {self.spelling}{' documents' if self.flags else ''}")
 
 
 def main():
@@ -184,7 +191,7 @@ def main():
     build = pathlib.Path(os.environ.get("EWC_BUILD", "build")).resolve()
     torch.set_num_threads(1)
     scratch = pathlib.Path(tempfile.mkdtemp(prefix="ewc-live-"))
-    print(f"{'seed':>6}  {'configuration':58} {'eval':>8} {'fisher':>8} {'train':>8} {'reload':>8}")
+    print(f"{'seed':>6}  {'configuration':66} {'eval':>8} {'fisher':>8} {'train':>8} {'reload':>8}")
     passed = failed = 0
     for seed in range(options.seed, options.seed + options.count):
         directory = scratch / str(seed)
@@ -192,7 +199,7 @@ def main():
         line, problem = f"{seed:6}  ", None
         try:
             case = Case(seed, build, directory)
-            line += f"{case.describe():58}"
+            line += f"{case.describe():66}"
             for check, limit in ((case.check_eval, LIKELIHOOD), (case.check_fisher, FISHER), (case.check_train, MOVEMENT),
                                  (case.check_reload, RELOAD)):
                 difference = check()
