@@ -93,7 +93,7 @@ LIBRARIES := -lcjson -lz $(THREADS) -lm
 LIB_SOURCES := $(wildcard $(LAYERS:%=lib/%/*.c))
 KERNEL_SOURCES := $(if $(filter cpu,$(LAYERS)),$(wildcard lib/cpu/kernels/*.c))
 # Kernels whose results must have the same bits in every instruction set: no contraction in any of them.
-EXACT_KERNELS := lib/cpu/kernels/update.c
+EXACT_KERNELS := $(addprefix lib/cpu/kernels/,update.c penalty.c sums.c fisher_accumulate.c)
 ifneq ($(filter x86_64%,$(MACHINE)),)
 INSTRUCTION_SETS := portable avx2 avx512
 else

@@ -15,7 +15,7 @@ float *ewci_block_read(const ewci_device *device, ewc_buffer buffer, int64_t fir
     if (buffer.dtype == EWC_BF16)
         device->kernels->f32_of_bf16(block, (const uint16_t *)(const void *)at(buffer, first), n);
     else
-        ewci_to_f32(block, at(buffer, first), buffer.dtype, n);
+        device->kernels->f32_of_f16(block, (const uint16_t *)(const void *)at(buffer, first), n);
     return block;
 }
 

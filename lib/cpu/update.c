@@ -1,18 +1,24 @@
-/* update and penalty: blocks of 1024 elements, divided among the threads in slices of the flat order. */
+/* update: the fused AdamW + EWC pass over the flat order, chunk by chunk. The mathematics is in kernels/update.c and docs/ops.md.
+ *
+ * f32 buffers are worked on where they lie, a chunk at a time. If any has another type, blocks of it pass through the first-level
+ * cache: widened to f32, updated, rounded back to nearest even. */
 #include <float.h>
 #include <math.h>
 
 #include "cpu/blocks.h"
+#include "cpu/chunks.h"
 #include "cpu/operations.h"
+#include "cpu/penalty.h"
 
-enum { BLOCK = EWCI_UPDATE_BLOCK, MOST_THREADS = 1024 };
+enum { BLOCK = EWCI_BLOCK };
 
 typedef struct job {
-    ewci_device *device;
-    int64_t n;
+    const ewci_device *device;
     const ewc_update_buffers *buffers;
     ewci_update_parameters parameters;
-    ewci_update_sums sums[MOST_THREADS];
+    int64_t block;
+    bool distances; /* asked for where the form itself does not need them */
+    ewci_penalty_sums sums[EWCI_MOST_CHUNKS];
 } job;
 
 static float at_most_max(double x)
@@ -38,77 +44,52 @@ static ewci_update_parameters prepare(const ewc_update_options *o, bool penalty)
                                     .rate_lambda = at_most_max(o->learning_rate * o->lambda)};
 }
 
-static void update_slice(void *argument, int index, int count)
+static bool all_f32(const ewc_update_buffers *b)
+{
+    const ewc_buffer buffers[] = {b->weight, b->m, b->v, b->gradient, b->fisher, b->anchor};
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+        if (buffers[i].data != NULL && buffers[i].dtype != EWC_F32) return false;
+    return true;
+}
+
+static void update_chunk(void *argument, int chunk, int64_t first, int64_t count)
 {
     job *j = argument;
     const ewci_device *device = j->device;
     const ewc_update_buffers *b = j->buffers;
     float weights[BLOCK], first_moment[BLOCK], second_moment[BLOCK], gradient[BLOCK], fisher[BLOCK], anchor[BLOCK];
-    int64_t begin, end;
-    ewci_update_sums sums = {0, 0, 0};
-    ewci_slice(j->n, BLOCK, index, count, &begin, &end);
-    for (int64_t i = begin; i < end; i += BLOCK) {
-        int64_t n = end - i < BLOCK ? end - i : BLOCK;
+    ewci_penalty_lanes lanes = {{0}, {0}, {0}};
+    for (int64_t i = first; i < first + count; i += j->block) {
+        int64_t n = first + count - i < j->block ? first + count - i : j->block;
         float *w = ewci_block_read(device, b->weight, i, n, weights);
         float *m = ewci_block_read(device, b->m, i, n, first_moment);
         float *v = ewci_block_read(device, b->v, i, n, second_moment);
-        const float *f = ewci_block_read(device, b->fisher, i, n, fisher);
-        const float *a = ewci_block_read(device, b->anchor, i, n, anchor);
-        device->kernels->update_block(n, w, m, v, ewci_block_read(device, b->gradient, i, n, gradient), f, a,
-                                      &j->parameters, &sums);
+        const float *g = ewci_block_read(device, b->gradient, i, n, gradient);
+        const float *f = NULL, *a = NULL;
+        if (j->distances || j->parameters.form != EWC_PENALTY_NONE) {
+            f = ewci_block_read(device, b->fisher, i, n, fisher);
+            a = ewci_block_read(device, b->anchor, i, n, anchor);
+        }
+        if (j->distances) {
+            device->kernels->penalty_block(n, w, f, a, &lanes);
+            for (int l = 0; l < EWCI_LANES; l++) lanes.nonfinite[l] = 0; /* those of before the update do not count */
+        }
+        device->kernels->update_block(n, w, m, v, g, f, a, &j->parameters, &lanes);
         ewci_block_write(device, b->weight, i, n, w);
         ewci_block_write(device, b->m, i, n, m);
         ewci_block_write(device, b->v, i, n, v);
     }
-    j->sums[index] = sums;
-}
-
-static void penalty_slice(void *argument, int index, int count)
-{
-    job *j = argument;
-    const ewc_update_buffers *b = j->buffers;
-    float weights[BLOCK], fisher[BLOCK], anchor[BLOCK];
-    int64_t begin, end;
-    ewci_update_sums sums = {0, 0, 0};
-    ewci_slice(j->n, BLOCK, index, count, &begin, &end);
-    for (int64_t i = begin; i < end; i += BLOCK) {
-        int64_t n = end - i < BLOCK ? end - i : BLOCK;
-        j->device->kernels->penalty_block(n, ewci_block_read(j->device, b->weight, i, n, weights),
-                                          ewci_block_read(j->device, b->fisher, i, n, fisher),
-                                          ewci_block_read(j->device, b->anchor, i, n, anchor), &sums);
-    }
-    j->sums[index] = sums;
-}
-
-/* The threads' sums in their order. */
-static void report(const job *j, double lambda, ewc_update_statistics *stats)
-{
-    if (stats == NULL) return;
-    ewc_update_statistics s = {0, 0, 0, 0};
-    for (int i = 0; i < j->device->threads; i++) {
-        s.distance_squared += j->sums[i].distance_squared;
-        s.fisher_distance_squared += j->sums[i].fisher_distance_squared;
-        s.nonfinite += j->sums[i].nonfinite;
-    }
-    s.penalty = 0.5 * lambda * s.fisher_distance_squared;
-    *stats = s;
+    j->sums[chunk] = ewci_penalty_sum_lanes(&lanes);
 }
 
 ewc_status ewci_cpu_update(ewci_device *device, int64_t n, const ewc_update_buffers *buffers,
                            const ewc_update_options *options, ewc_update_statistics *stats)
 {
     bool penalty = buffers->fisher.data != NULL && options->form != EWC_PENALTY_NONE;
-    job j = {.device = device, .n = n, .buffers = buffers, .parameters = prepare(options, penalty)};
-    ewci_parallel(device->threads, update_slice, &j);
-    report(&j, options->lambda, stats);
-    return EWC_OK;
-}
-
-ewc_status ewci_cpu_penalty(ewci_device *device, int64_t n, const ewc_update_buffers *buffers, float lambda,
-                            ewc_update_statistics *stats)
-{
-    job j = {.device = device, .n = n, .buffers = buffers};
-    if (buffers->fisher.data != NULL) ewci_parallel(device->threads, penalty_slice, &j);
-    report(&j, (double)lambda, stats);
+    job j = {.device = device, .buffers = buffers, .parameters = prepare(options, penalty)};
+    j.distances = !penalty && stats != NULL && buffers->anchor.data != NULL;
+    j.block = all_f32(buffers) && !j.distances ? INT64_MAX : BLOCK;
+    ewci_each_chunk(device, n, update_chunk, &j);
+    if (stats != NULL) *stats = ewci_penalty_report(j.sums, ewci_chunk_count(n), options->lambda);
     return EWC_OK;
 }

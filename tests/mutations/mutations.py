@@ -108,7 +108,7 @@ MUTATIONS = [
              "options.step = p->step > 1 ? p->step - 1 : 1;", (STEPS,)),
     Mutation("update: weight decay through the gradient instead of decoupled", UPDATE, "g = p->gradient_scale * g;",
              "g = p->gradient_scale * g + (1.0F - p->keep) / (p->rate + 1e-30F) * *w;", (STEPS,)),
-    Mutation("update: gradient form without the anchor", UPDATE, "p->lambda * f * (*w - a)", "p->lambda * f * (*w - 0.0F * a)",
+    Mutation("update: gradient form without the anchor", UPDATE, "lambda * (f * (w - a))", "lambda * (f * (w - 0.0F * a))",
              (STEPS,)),
     Mutation("update: proximal form not divided by d", UPDATE, "float r = p->rate_lambda * f * inverse;",
              "float r = p->rate_lambda * f;", (STEPS,), reduced=True),

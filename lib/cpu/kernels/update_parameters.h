@@ -1,9 +1,17 @@
-/* Scalars of one call of the update, prepared in double and rounded once. */
+/* Scalars and sums of the update's kernels. */
 #ifndef EWCI_CPU_KERNELS_UPDATE_PARAMETERS_H
 #define EWCI_CPU_KERNELS_UPDATE_PARAMETERS_H
 
+#include <stdint.h>
+
 #include "libewc.h"
 
+enum {
+    EWCI_UPDATE_BLOCK = 1024, /* elements: six f32 blocks fit in a first-level cache */
+    EWCI_LANES = 16           /* element i adds to lane i mod 16, whatever the width of the vectors */
+};
+
+/* Of one call, prepared in double and rounded once. */
 typedef struct ewci_update_parameters {
     ewc_penalty_form form;
     float gradient_scale;
@@ -16,12 +24,11 @@ typedef struct ewci_update_parameters {
     float rate_lambda; /* proximal form: eta lambda, at most FLT_MAX */
 } ewci_update_parameters;
 
-/* f32 within a block of at most EWCI_UPDATE_BLOCK elements, double between blocks. */
-typedef struct ewci_update_sums {
-    double distance_squared, fisher_distance_squared;
-    int64_t nonfinite;
-} ewci_update_sums;
-
-enum { EWCI_UPDATE_BLOCK = 1024 };
+/* Running sums over the blocks of a chunk. */
+typedef struct ewci_penalty_lanes {
+    double distance[EWCI_LANES];        /* (w - anchor)^2 */
+    double fisher_distance[EWCI_LANES]; /* F (w - anchor)^2 */
+    int64_t nonfinite[EWCI_LANES];
+} ewci_penalty_lanes;
 
 #endif
