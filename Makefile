@@ -295,7 +295,7 @@ SANITIZED = env EWC_TEST_FAST=1 EWC_TEST_TIMEOUT=$${EWC_TEST_TIMEOUT:-600} UBSAN
 	ASAN_OPTIONS=allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1 \
 	$(MAKE) --no-print-directory OPTIMIZE='-O2 -g'
 
-VALGRIND_TEST ?= train/test_short_training
+VALGRIND_TEST ?= train/test_steps_fixtures
 VALGRIND := valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
 .PHONY: valgrind
 valgrind: $(BUILD)/tests/$(VALGRIND_TEST) ## Run one short training under valgrind
