@@ -27,14 +27,21 @@ class Tree:
 
     def __init__(self, directory):
         self.sources, self.build = directory / "sources", directory / "build"
-        shutil.rmtree(self.sources, ignore_errors=True)
-        self.sources.mkdir(parents=True)
-        for name in COPIED:
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, self.sources / name, copy_function=shutil.copy2)
-            elif source.exists():
-                shutil.copy2(source, self.sources / name)
+        wanted = {file.relative_to(ROOT) for name in COPIED for file in [ROOT / name, *(ROOT / name).rglob("*")]
+                  if file.is_file()}
+        for file in wanted:
+            self.update(file)
+        for file in self.sources.rglob("*"):
+            if file.is_file() and file.relative_to(self.sources) not in wanted:
+                file.unlink()
+
+    def update(self, file):
+        """Files that are as they were keep their time: what an earlier run built and did not break is not built again."""
+        source, copy = ROOT / file, self.sources / file
+        if not copy.exists() or copy.read_bytes() != source.read_bytes():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
+            shutil.copymode(source, copy)
 
     def make(self, tests):
         programs = [str(self.build / "tests" / name) for name in tests]

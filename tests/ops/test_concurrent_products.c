@@ -56,7 +56,7 @@ static void concurrent_products_do_not_disturb_each_other(void **state)
     }
     multiply(o, o->small, o->large);
     for (int t = 0; t < THREADS; t++) {
-        workers[t] = (worker){o, 2000, 0};
+        workers[t] = (worker){o, getenv("EWC_TEST_FAST") != NULL ? 5000 : 20000, 0};
         assert_int_equal(pthread_create(&threads[t], NULL, run, &workers[t]), 0);
     }
     for (int t = 0; t < THREADS; t++) {
