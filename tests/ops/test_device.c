@@ -115,21 +115,23 @@ static void instruction_sets_that_are_missing_are_refused(void **state)
     if (!device_has(EWC_ISA_AVX2)) assert_int_equal(try_open(&ctx, EWC_ISA_AVX2), EWC_ERROR_UNSUPPORTED);
 }
 
-static int allocation, failing;
+static int allocation, failing, live;
 
 static void *allocate(void *user, size_t bytes)
 {
     (void)user;
-    return ++allocation == failing ? NULL : aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (++allocation == failing) return NULL;
+    live++;
+    return aligned_alloc(64, (bytes + 63) / 64 * 64);
 }
 
 static void release(void *user, void *pointer)
 {
     (void)user;
+    live--;
     free(pointer);
 }
 
-/* Leaks would be seen by AddressSanitizer. */
 static void opening_survives_each_failing_allocation(void **state)
 {
     (void)state;
@@ -141,6 +143,7 @@ static void opening_survives_each_failing_allocation(void **state)
         status = ewci_cpu_open(&ctx, &ctx.options, &device);
         assert_true(status == EWC_OK || (status == EWC_ERROR_MEMORY && device == NULL));
         ewci_cpu_close(device);
+        assert_int_equal(live, 0);
     }
     assert_int_equal(status, EWC_OK);
     assert_true(failing > 2);
@@ -195,6 +198,35 @@ static void told_with(const char *core, char *text, size_t bytes)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+static void the_kernels_to_run_follow_from_the_instruction_set(void **state)
+{
+    (void)state;
+    const char *core = ewci_processor_openblas_core();
+    if (ewci_processor_has_avx512())
+        assert_string_equal(core, "SkylakeX");
+    else if (ewci_processor_has_avx2())
+        assert_true(strcmp(core, "Haswell") == 0 || strcmp(core, "Zen") == 0);
+    else
+        assert_null(core);
+}
+
+/* getenv in this program is the one that the library's OpenBLAS calls. */
+static void openblas_is_told_the_kernels_unless_the_user_chose(void **state)
+{
+    (void)state;
+    const char *name = "OPENBLAS_CORETYPE", *core = ewci_processor_openblas_core();
+    assert_int_equal(unsetenv(name), 0);
+    if (core != NULL)
+        assert_string_equal(getenv(name), core);
+    else
+        assert_null(getenv(name));
+    assert_int_equal(setenv(name, "Nehalem", 1), 0);
+    assert_string_equal(getenv(name), "Nehalem");
+    unsetenv(name);
+    assert_non_null(getenv("PATH"));
+    assert_null(getenv("OPENBLAS_VERBOSE_OF_NOBODY"));
+}
+
 static void openblas_runs_the_kernels_of_this_processor(void **state)
 {
     (void)state;
@@ -226,6 +258,8 @@ int main(int count, char **arguments)
         cmocka_unit_test(the_best_instruction_set_is_taken),
         cmocka_unit_test(instruction_sets_that_are_missing_are_refused),
         cmocka_unit_test(opening_survives_each_failing_allocation),
+        cmocka_unit_test(the_kernels_to_run_follow_from_the_instruction_set),
+        cmocka_unit_test(openblas_is_told_the_kernels_unless_the_user_chose),
         cmocka_unit_test(openblas_runs_the_kernels_of_this_processor),
         cmocka_unit_test(other_kernels_are_the_users_choice_and_are_warned_about),
     };

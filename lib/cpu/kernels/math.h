@@ -24,8 +24,8 @@ static inline uint32_t ewci_bits_of_float(float x)
 }
 
 /* e^x = 2^n e^r with n = round(x log2 e), r = x - n log 2 in two parts, and a polynomial for e^r on [-0.35, 0.35] (Cephes,
- * expf). Adding 1.5 * 2^23 rounds to an integer whose bits are then the exponent; 2^n is applied as 2^(n-1) * 2 so that the largest
- * arguments do not overflow early. */
+ * expf). Adding 1.5 * 2^23 rounds to an integer whose bits are then the exponent; 2^n is applied as 2^(n-1) * 2, so that the largest
+ * arguments do not overflow early and those beyond them do. */
 static inline float ewci_exp(float x)
 {
     const float shift = 12582912.0F;
@@ -43,9 +43,7 @@ static inline float ewci_exp(float x)
     p = p * r + 5.0000001201e-1F;
     p = p * (r * r) + r + 1.0F;
     float power = ewci_float_of_bits((ewci_bits_of_float(k) + 126U) << 23);
-    float y = p * power * 2.0F;
-    y = x < -86.5F ? 0.0F : y;
-    return x > 88.722839F ? INFINITY : y;
+    return x < -86.5F ? 0.0F : p * power * 2.0F;
 }
 
 /* Odd polynomial below 0.625 (Cephes, tanhf), 1 - 2 / (e^2|x| + 1) above. */
