@@ -87,8 +87,7 @@ static ewc_status inflate_some(ewci_bytes *source)
         source->any = true;
         inflateReset(&source->stream);
     } else if (result != Z_OK && result != Z_BUF_ERROR) {
-        const char *reason = source->stream.msg == NULL ? "corrupt data" : source->stream.msg;
-        return refuse(source, source->any && !source->inside ? "other bytes behind it" : reason);
+        return refuse(source, source->stream.msg == NULL ? "corrupt data" : source->stream.msg);
     }
     return EWC_OK;
 }

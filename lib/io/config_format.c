@@ -7,14 +7,17 @@
 #include "io/config_fields.h"
 #include "io/json.h"
 
-/* All functions that set fields return false when there is no memory, and do nothing for a NULL item. */
+/* Takes the item over. Like all functions that set fields it returns false when there is no memory. */
 static bool set(cJSON *object, const char *field, cJSON *item)
 {
     if (item == NULL) return false;
-    bool done = ewci_json_find(object, field) != NULL ? cJSON_ReplaceItemInObjectCaseSensitive(object, field, item)
-                                                      : cJSON_AddItemToObject(object, field, item);
-    if (!done) cJSON_Delete(item);
-    return done;
+    if (ewci_json_find(object, field) == NULL) {
+        if (cJSON_AddItemToObject(object, field, item)) return true;
+    } else if (cJSON_ReplaceItemInObjectCaseSensitive(object, field, item)) {
+        return item->string != NULL; /* cJSON does not notice when it has no memory for the name */
+    }
+    cJSON_Delete(item);
+    return false;
 }
 
 static bool set_number(cJSON *object, const char *field, double value)

@@ -37,11 +37,12 @@ static const struct {
     {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4},
 };
 
-/* "FILE: tensor NAME: expected ..., found ...". */
-static ewc_status refuse(const ewci_safetensors *file, const char *name, const char *expected, const char *found)
+/* "FILE: tensor NAME: FIELD: expected ..., found ...". */
+static ewc_status refuse(const ewci_safetensors *file, const char *name, const char *field, const char *expected,
+                         const char *found)
 {
-    return ewci_fail(file->ctx, EWC_ERROR_FORMAT, "%s: tensor %.200s: expected %s, found %s", file->path, name,
-                     expected, found);
+    return ewci_fail(file->ctx, EWC_ERROR_FORMAT, "%s: tensor %.200s: %s: expected %s, found %s", file->path, name,
+                     field, expected, found);
 }
 
 static ewc_status refuse_value(const ewci_safetensors *file, const char *name, const char *field, const char *expected,
@@ -75,16 +76,16 @@ static ewc_status read_shape(const ewci_safetensors *file, const cJSON *tensor, 
     for (const cJSON *item = value->child; item != NULL; item = item->next) {
         int64_t extent;
         if (entry->rank == EWCI_SAFETENSORS_RANK)
-            return refuse(file, entry->name, "shape: at most 8 dimensions", "more");
+            return refuse(file, entry->name, "shape", "at most 8 dimensions", "more");
         if (!ewci_json_exact(item, 0, EXACT_LIMIT, &extent))
             return refuse_value(file, entry->name, "shape", "integers from 0 to 2^53 - 1", item);
         entry->shape[entry->rank++] = extent;
         if (__builtin_mul_overflow(count, extent, &count))
-            return refuse(file, entry->name, "shape: a number of elements below 2^63", "a larger product");
+            return refuse(file, entry->name, "shape", "a number of elements below 2^63", "a larger product");
     }
     if (__builtin_mul_overflow(count, (int64_t)bits, &all_bits))
-        return refuse(file, entry->name, "shape: a size below 2^60 bytes", "a larger product");
-    if (all_bits % 8 != 0) return refuse(file, entry->name, "shape: a whole number of bytes", "a part of one");
+        return refuse(file, entry->name, "shape", "a size below 2^60 bytes", "a larger product");
+    if (all_bits % 8 != 0) return refuse(file, entry->name, "shape", "a whole number of bytes", "a part of one");
     entry->count = count;
     entry->bytes = (size_t)(all_bits / 8);
     return EWC_OK;
@@ -105,13 +106,13 @@ static ewc_status read_offsets(const ewci_safetensors *file, const cJSON *tensor
     if (begin > end || (uint64_t)end > file->data_bytes) {
         snprintf(text, sizeof text, "%lld to %lld in %zu bytes of data", (long long)begin, (long long)end,
                  file->data_bytes);
-        return refuse(file, entry->name, "data_offsets: a range within the file's data", text);
+        return refuse(file, entry->name, "data_offsets", "a range within the file's data", text);
     }
     if ((uint64_t)(end - begin) != entry->bytes) {
         char expected[64];
-        snprintf(expected, sizeof expected, "data_offsets: %zu bytes, as type and shape say", entry->bytes);
+        snprintf(expected, sizeof expected, "%zu bytes, as type and shape say", entry->bytes);
         snprintf(text, sizeof text, "%lld", (long long)(end - begin));
-        return refuse(file, entry->name, expected, text);
+        return refuse(file, entry->name, "data_offsets", expected, text);
     }
     entry->data = file->data + begin;
     return EWC_OK;
@@ -164,10 +165,11 @@ static ewc_status check_cover(const ewci_safetensors *file)
     for (int64_t i = 0; i < file->count; i++) {
         const ewci_tensor_entry *entry = &file->entries[i];
         const unsigned char *begin = entry->data;
-        if (begin < reached) return refuse(file, entry->name, "data of its own", "an overlap with another tensor's");
+        if (begin < reached)
+            return refuse(file, entry->name, "data_offsets", "data of its own", "an overlap with another tensor's");
         if (begin > reached) {
             snprintf(found, sizeof found, "a gap of %zu bytes", (size_t)(begin - reached));
-            return refuse(file, entry->name, "data right behind the tensor before it", found);
+            return refuse(file, entry->name, "data_offsets", "data right behind the tensor before it", found);
         }
         reached += entry->bytes;
     }
