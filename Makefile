@@ -87,6 +87,8 @@ TEST_FLAGS = $(C_FLAGS) $(CONTRACT) -pthread -Iinclude -Ilib -Itests
 EXAMPLE_FLAGS = $(C_FLAGS) $(CONTRACT) -Iinclude
 CXX_FLAGS = -std=c++17 $(BASE) $(if $(SANITIZE),-fno-sanitize=vptr) $(WARNINGS) $(CPPFLAGS) $(CXXFLAGS) -Iinclude
 LIBRARIES := -lcjson -lz $(THREADS) -lm
+# Without SentencePiece the driver is built all the same; its tokenize command then says what is missing.
+SENTENCEPIECE_LIBS ?= $(if $(shell $(PKG_CONFIG) --exists sentencepiece 2>/dev/null && echo yes),-lsentencepiece)
 
 # ---- Sources --------------------------------------------------------------------------------------------------------
 
@@ -233,7 +235,7 @@ $(STATIC): $(LIB_OBJECTS) $(BLAS) lib/libewc.map $(BUILD)/internal/list
 
 $(BUILD)/ewc-cpt: $(CPT_OBJECTS) $(STATIC)
 	$(call say,LD)
-	$(Q)$(CXX) $(LDFLAGS) $(SANITIZE_LDFLAGS) -o $@ $(CPT_OBJECTS) $(STATIC) -lsentencepiece $(LIBRARIES)
+	$(Q)$(CXX) $(LDFLAGS) $(SANITIZE_LDFLAGS) -o $@ $(CPT_OBJECTS) $(STATIC) $(SENTENCEPIECE_LIBS) $(LIBRARIES)
 
 # ---- Tests ----------------------------------------------------------------------------------------------------------
 
@@ -384,4 +386,4 @@ help: ## List the targets
 clean: ## Remove the build directory
 	rm -rf $(BUILD)
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -path $(BUILD)/demo -prune -o -type f -name '*.d' -print 2>/dev/null)

@@ -1,7 +1,11 @@
-// See sentencepiece_shim.h. No exception leaves this file.
+// See sentencepiece_shim.h. No exception leaves this file. Where SentencePiece's header is missing at build time, opening a
+// tokenizer fails and says so.
 #include "sentencepiece_shim.h"
 
 #include <cstdio>
+
+#if __has_include(<sentencepiece_processor.h>)
+
 #include <new>
 #include <string>
 #include <vector>
@@ -54,3 +58,33 @@ int64_t tokenizer_encode(tokenizer *t, const char *text, size_t bytes, const int
         return -1;
     }
 }
+
+#else
+
+tokenizer *tokenizer_open(const char *, char *error, size_t error_bytes)
+{
+    std::snprintf(error, error_bytes,
+                  "this program was built without SentencePiece: install libsentencepiece-dev and build it again");
+    return nullptr;
+}
+
+void tokenizer_close(tokenizer *)
+{
+}
+
+int32_t tokenizer_size(const tokenizer *)
+{
+    return 0;
+}
+
+int32_t tokenizer_bos(const tokenizer *)
+{
+    return -1;
+}
+
+int64_t tokenizer_encode(tokenizer *, const char *, size_t, const int32_t **)
+{
+    return -1;
+}
+
+#endif

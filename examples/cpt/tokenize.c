@@ -100,7 +100,7 @@ int command_tokenize(int argc, char **argv)
     }
     t = tokenizer_open(model, error, sizeof error);
     if (t == NULL)
-        code = program_error(NAME, CPT_INPUT, "%s: not a SentencePiece model that can be read: %s", model, error);
+        code = program_error(NAME, CPT_INPUT, "%s: cannot be opened as a SentencePiece model: %s", model, error);
     else if (tokenizer_bos(t) < 0)
         code = program_error(NAME, CPT_INPUT, "%s: has no BOS piece, which must start each document", model);
     else

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "progress.h"
+#include "train_state.h"
 
 static const char NAME[] = "train";
 
@@ -29,7 +30,7 @@ typedef struct training {
     batch_room *rooms; /* [accumulate] */
     ewc_batch *batches;
     int64_t first_token; /* BOS with --documents, else -1 */
-    char *state;         /* OUT/training-state */
+    char *states;        /* OUT/training-state */
     char run_text[256];  /* what the data position depends on */
     train_log log;
     progress shown;
@@ -41,13 +42,12 @@ static int fail(training *t, ewc_status status)
     return program_fail(NAME, t->context, status);
 }
 
-/* --out must be new, or the run that is resumed, or --force given. */
+/* --out must be new, or the run that is resumed, or --force given; what the run reads is never what it writes. */
 static int check_out(const training *t)
 {
     const train_options *o = t->o;
-    if (o->resume && !path_exists(t->state))
-        return program_error(NAME, CPT_INPUT, "%s: there is no training state to resume: was the run started with --save-every?",
-                             t->state);
+    if (path_same(o->out, o->model) || (o->anchor != NULL && path_same(o->out, o->anchor)))
+        return program_error(NAME, CPT_USAGE, "%s is the model to start from or the anchor: give another --out", o->out);
     if (o->resume || o->force || !path_exists(o->out) || path_is_empty_directory(o->out)) return CPT_OK;
     return program_error(NAME, CPT_INPUT, "%s exists: give --force to overwrite it, --resume to go on, or another --out", o->out);
 }
@@ -72,7 +72,7 @@ static ewc_status add_penalty(training *t)
 {
     const train_options *o = t->o;
     ewc_status status = EWC_OK;
-    if (o->lambda == 0 && !o->fisher) return EWC_OK;
+    if (o->fisher == NULL && !o->l2) return EWC_OK;
     if (o->fisher != NULL) status = ewc_fisher_load(t->model, o->fisher, &t->fisher);
     if (status == EWC_OK) status = ewc_anchor_open(t->model, o->anchor != NULL ? o->anchor : o->model, &t->anchor);
     if (status == EWC_OK)
@@ -110,15 +110,57 @@ static void describe_run(training *t)
              (long long)o->seed, (int)o->documents);
 }
 
+/* The run's description in the first line, then the evaluations before training, one a line: "NLL TOKENS NAME". */
+static char *make_user_data(const training *t)
+{
+    size_t bytes = sizeof t->run_text + 2;
+    for (int64_t i = 0; i < t->evaluation_count; i++) bytes += strlen(t->evaluations[i].name) + 80;
+    char *text = malloc(bytes);
+    if (text == NULL) return NULL;
+    size_t used = (size_t)snprintf(text, bytes, "%s\n", t->run_text);
+    for (int64_t i = 0; i < t->evaluation_count; i++) {
+        const evaluation *e = &t->evaluations[i];
+        used += (size_t)snprintf(text + used, bytes - used, "%a %lld %s\n", e->first.nll, (long long)e->first.tokens, e->name);
+    }
+    return text;
+}
+
+/* Takes the evaluations before training from lines as make_user_data writes them. */
+static void read_first_losses(training *t, const char *line)
+{
+    for (; *line != '\0'; line += *line == '\n') {
+        char *rest;
+        double nll = strtod(line, &rest);
+        long long tokens = strtoll(rest, &rest, 10);
+        const char *name = *rest == ' ' ? rest + 1 : rest;
+        line = name + strcspn(name, "\n");
+        for (int64_t i = 0; i < t->evaluation_count; i++) {
+            evaluation *e = &t->evaluations[i];
+            if (strlen(e->name) == (size_t)(line - name) && strncmp(e->name, name, (size_t)(line - name)) == 0)
+                e->first = (data_loss){nll, tokens};
+        }
+    }
+}
+
 static int resume(training *t)
 {
     char *saved = NULL;
-    ewc_status status = ewc_trainer_resume(t->trainer, t->state, &saved);
-    if (status != EWC_OK) return fail(t, status);
-    bool same = saved != NULL && strcmp(saved, t->run_text) == 0;
-    int code = same ? CPT_OK
-                    : program_error(NAME, CPT_INPUT, "%s: the saved run had other data (%s; here %s)", t->state,
-                                    saved == NULL ? "unknown" : saved, t->run_text);
+    int code = train_state_resume(t->states, t->context, t->trainer, &saved);
+    if (code != CPT_OK) return code;
+    int64_t done = ewc_trainer_steps(t->trainer);
+    if (done == 0) {
+        fprintf(stderr, "train: %s has no training state yet: starting at the first step\n", t->o->out);
+        return CPT_OK;
+    }
+    size_t length = saved == NULL ? 0 : strcspn(saved, "\n");
+    if (strlen(t->run_text) != length || strncmp(t->run_text, saved, length) != 0)
+        code = program_error(NAME, CPT_INPUT, "%s: the saved run read its data otherwise (%.*s), this one has %s: resume with the "
+                             "options that the run was started with", t->states, (int)length, saved == NULL ? "" : saved, t->run_text);
+    else if (done > t->o->steps)
+        code = program_error(NAME, CPT_USAGE, "%s has %lld steps behind it already, more than --steps %lld", t->o->out,
+                             (long long)done, (long long)t->o->steps);
+    else
+        read_first_losses(t, saved + length + (saved[length] == '\n'));
     ewc_string_free(t->context, saved);
     return code;
 }
@@ -140,12 +182,34 @@ static int open_all(training *t)
     return t->o->resume ? resume(t) : CPT_OK;
 }
 
+static int save_state(training *t)
+{
+    char *user_data = make_user_data(t);
+    progress_clear(&t->shown);
+    int code = user_data != NULL ? train_state_save(t->states, t->context, t->trainer, user_data)
+                                 : program_error(NAME, CPT_OTHER, "out of memory");
+    free(user_data);
+    return code;
+}
+
+/* An interrupted step was not taken: the state that is saved is that of the last whole one. */
+static int interrupted(training *t)
+{
+    progress_clear(&t->shown);
+    if (ewc_trainer_steps(t->trainer) == 0) return program_error(NAME, CPT_INTERRUPTED, "interrupted before the first step");
+    int code = save_state(t);
+    if (code != CPT_OK) return code;
+    return program_error(NAME, CPT_INTERRUPTED, "interrupted after step %lld; the same command with --resume goes on",
+                         (long long)ewc_trainer_steps(t->trainer));
+}
+
 static int evaluate_all(training *t)
 {
     int64_t step = ewc_trainer_steps(t->trainer);
     for (int64_t i = 0; i < t->evaluation_count; i++) {
         evaluation *e = &t->evaluations[i];
         ewc_status status = evaluate_data(t->model, e->data, t->o->length, t->first_token, NULL, &e->last);
+        if (status == EWC_ERROR_CANCELLED) return interrupted(t);
         if (status != EWC_OK) return fail(t, status);
         if (e->first.tokens == 0) e->first = e->last;
         train_log_evaluation(&t->log, step, e->name, &e->last);
@@ -154,14 +218,6 @@ static int evaluate_all(training *t)
             fprintf(stderr, "train: step %lld  %s perplexity %.4f\n", (long long)step, e->name, exp(e->last.nll));
     }
     return CPT_OK;
-}
-
-static int save_state(training *t)
-{
-    if (!path_make_directories(t->o->out))
-        return program_error(NAME, CPT_INPUT, "%s: cannot be made: %s", t->o->out, strerror(errno));
-    ewc_status status = ewc_trainer_save(t->trainer, t->state, t->run_text);
-    return status == EWC_OK ? CPT_OK : fail(t, status);
 }
 
 static ewc_status take_step(training *t, ewc_step_statistics *s)
@@ -177,15 +233,14 @@ static ewc_status take_step(training *t, ewc_step_statistics *s)
     return ewc_trainer_step(t->trainer, o->accumulate, t->batches, s);
 }
 
-/* An interrupted step was not taken: the state that is saved is that of the last whole one. */
-static int interrupted(training *t)
+/* A step that failed was not taken: the weights are the last good ones, and are kept. */
+static int failed_step(training *t, ewc_status status)
 {
-    progress_clear(&t->shown);
-    if (ewc_trainer_steps(t->trainer) == 0) return program_error(NAME, CPT_INTERRUPTED, "interrupted before the first step");
-    int code = save_state(t);
-    if (code != CPT_OK) return code;
-    return program_error(NAME, CPT_INTERRUPTED, "interrupted after step %lld; the same command with --resume goes on",
-                         (long long)ewc_trainer_steps(t->trainer));
+    int code = fail(t, status);
+    if (status == EWC_ERROR_NOT_FINITE && ewc_trainer_steps(t->trainer) > 0 && save_state(t) == CPT_OK)
+        fprintf(stderr, "The state after step %lld, the last good one, is kept in %s.\n",
+                (long long)ewc_trainer_steps(t->trainer), t->states);
+    return code;
 }
 
 static int run_steps(training *t)
@@ -193,13 +248,13 @@ static int run_steps(training *t)
     const train_options *o = t->o;
     int64_t done = ewc_trainer_steps(t->trainer);
     t->shown = progress_start(NAME, "step", done, o->steps, o->quiet);
-    int code = done == 0 || !o->resume ? evaluate_all(t) : CPT_OK;
+    int code = done == 0 ? evaluate_all(t) : CPT_OK;
     while (code == CPT_OK && done < o->steps) {
         ewc_step_statistics s = {.struct_size = sizeof s};
         if (program_interrupted()) return interrupted(t);
         ewc_status status = take_step(t, &s);
         if (status == EWC_ERROR_CANCELLED) return interrupted(t);
-        if (status != EWC_OK) return fail(t, status);
+        if (status != EWC_OK) return failed_step(t, status);
         done = s.step;
         train_log_step(&t->log, &s);
         progress_update(&t->shown, done, s.tokens, s.loss);
@@ -214,8 +269,9 @@ static int finish(training *t)
     ewc_update_statistics sums;
     int code = save_state(t);
     if (code != CPT_OK) return code;
-    ewc_status status = ewc_model_save(t->model, t->o->out, t->o->save_dtype == 0 ? EWC_BF16 : EWC_F32, 1);
-    if (status == EWC_OK) status = ewc_trainer_penalty(t->trainer, &sums);
+    ewc_status status = ewc_trainer_penalty(t->trainer, &sums);
+    if (status == EWC_OK) train_log_end(&t->log, ewc_trainer_steps(t->trainer), &sums);
+    if (status == EWC_OK) status = ewc_model_save(t->model, t->o->out, t->o->save_dtype == 0 ? EWC_BF16 : EWC_F32, 1);
     if (status != EWC_OK) return fail(t, status);
     printf("%s: %lld steps", t->o->out, (long long)ewc_trainer_steps(t->trainer));
     if (t->anchor != NULL)
@@ -229,15 +285,24 @@ static int finish(training *t)
     return CPT_OK;
 }
 
+/* Makes --out, which the log may lie in; a new run in a directory of an old one does away with that one's states. */
+static int prepare_out(training *t)
+{
+    if (!path_make_directories(t->o->out))
+        return program_error(NAME, CPT_INPUT, "%s: cannot be made: %s", t->o->out, strerror(errno));
+    return t->o->resume ? CPT_OK : train_state_clear(t->states);
+}
+
 static int run(training *t)
 {
     int code = check_out(t);
     if (code == CPT_OK) code = open_all(t);
+    if (code == CPT_OK) code = prepare_out(t);
     if (code == CPT_OK) code = train_log_open(&t->log, t->o, ewc_trainer_steps(t->trainer));
     if (code == CPT_OK) code = run_steps(t);
+    if (code == CPT_OK) code = finish(t);
     int closed = train_log_close(&t->log);
-    if (code == CPT_OK) code = closed;
-    return code == CPT_OK ? finish(t) : code;
+    return code == CPT_OK ? closed : code;
 }
 
 static void close_all(training *t)
@@ -256,7 +321,7 @@ static void close_all(training *t)
     ewc_data_destroy(t->data);
     ewc_model_destroy(t->model);
     ewc_context_destroy(t->context);
-    free(t->state);
+    free(t->states);
 }
 
 int command_train(int argc, char **argv)
@@ -279,8 +344,8 @@ int command_train(int argc, char **argv)
     int code = parsed == PARSE_OK ? train_options_check(NAME, &o) : program_parse_exit(parsed);
     if (parsed == PARSE_OK && code == CPT_OK) code = program_open(NAME, o.threads, &t.context);
     if (t.context != NULL) {
-        t.state = path_join(o.out, "training-state");
-        code = t.state != NULL ? run(&t) : program_error(NAME, CPT_OTHER, "out of memory");
+        t.states = path_join(o.out, "training-state");
+        code = t.states != NULL ? run(&t) : program_error(NAME, CPT_OTHER, "out of memory");
         close_all(&t);
     }
     option_list_free(&o.data);

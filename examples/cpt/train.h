@@ -11,7 +11,7 @@ typedef struct train_options {
     const char *model, *fisher, *anchor, *log, *out;
     option_list data, evaluations, freeze;
     int64_t length, batch, accumulate, steps, warmup, decay, evaluate_every, save_every, seed, threads;
-    double rate, final_ratio, beta1, beta2, epsilon, weight_decay, clip, lambda;
+    double rate, final_ratio, beta1, beta2, epsilon, weight_decay, clip, lambda; /* lambda < 0: not given */
     int schedule, tail, penalty, clip_mode, order, save_dtype, recompute;
     bool relative, l2, resume, force, documents, quiet;
 } train_options;
@@ -24,13 +24,15 @@ void train_options_table(train_options *o, option *table);
 int train_options_check(const char *command, const train_options *o);
 ewc_trainer_options train_trainer_options(const train_options *o);
 
-/* JSON lines: a step, an evaluation. */
+/* JSON lines: a step, an evaluation, the end. */
 typedef struct train_log {
     FILE *file; /* NULL: none */
 } train_log;
 int train_log_open(train_log *log, const train_options *o, int64_t steps_done);
 void train_log_step(train_log *log, const ewc_step_statistics *s);
 void train_log_evaluation(train_log *log, int64_t step, const char *name, const data_loss *loss);
+/* Penalty and distances at the weights that are saved. */
+void train_log_end(train_log *log, int64_t step, const ewc_update_statistics *sums);
 int train_log_close(train_log *log);
 
 #endif

@@ -18,8 +18,17 @@ static long long step_of(const char *line)
     return found == NULL ? -1 : strtoll(found + 7, NULL, 10);
 }
 
-/* Keeps the lines of the steps that the training state has seen: what came after it is run again, and logged again. */
-static int cut_log(const char *path, int64_t steps_done)
+/* Whether a resumed run that has taken `done` steps would not write the line again: neither steps after those, nor what
+ * only the end of a run writes. */
+static bool is_kept(const char *line, const train_options *o, int64_t done)
+{
+    long long step = step_of(line);
+    if (step < 0 || step > done || strstr(line, "\"type\": \"end\"") != NULL) return false;
+    return done < o->steps || step < done || strstr(line, "\"type\": \"eval\"") == NULL;
+}
+
+/* Keeps the lines up to the training state: what came after it is run again, and logged again. */
+static int cut_log(const char *path, const train_options *o, int64_t done)
 {
     FILE *old = fopen(path, "re");
     char *line = NULL;
@@ -27,8 +36,7 @@ static int cut_log(const char *path, int64_t steps_done)
     long keep = 0;
     if (old == NULL) return errno == ENOENT ? CPT_OK : program_error(NAME, CPT_INPUT, "%s: %s", path, strerror(errno));
     for (ssize_t length; (length = getline(&line, &capacity, old)) > 0;) {
-        long long step = step_of(line);
-        if (line[length - 1] != '\n' || step < 0 || step > steps_done) break;
+        if (line[length - 1] != '\n' || !is_kept(line, o, done)) break;
         keep += (long)length;
     }
     free(line);
@@ -47,7 +55,7 @@ int train_log_open(train_log *log, const train_options *o, int64_t steps_done)
     if (!o->resume && !o->force && path_exists(o->log))
         return program_error(NAME, CPT_INPUT, "%s exists: give --force to overwrite it, or another --log", o->log);
     if (o->resume) {
-        int code = cut_log(o->log, steps_done);
+        int code = cut_log(o->log, o, steps_done);
         if (code != CPT_OK) return code;
     }
     log->file = fopen(o->log, o->resume ? "ae" : "we");
@@ -89,6 +97,18 @@ void train_log_evaluation(train_log *log, int64_t step, const char *name, const 
     json_number(&json, "nll", loss->nll);
     json_number(&json, "perplexity", exp(loss->nll));
     json_integer(&json, "tokens", loss->tokens);
+    json_end(&json);
+}
+
+void train_log_end(train_log *log, int64_t step, const ewc_update_statistics *sums)
+{
+    if (log->file == NULL) return;
+    json_writer json = json_begin(log->file);
+    json_text(&json, "type", "end");
+    json_integer(&json, "step", step);
+    json_number(&json, "penalty", sums->penalty);
+    json_number(&json, "distance", sqrt(sums->distance_squared));
+    json_number(&json, "fisher_distance", sqrt(sums->fisher_distance_squared));
     json_end(&json);
 }
 

@@ -20,6 +20,7 @@ static void set_defaults(train_options *o)
     o->beta2 = 0.999;
     o->epsilon = 1e-8;
     o->recompute = EWC_RECOMPUTE_ELEMENTWISE;
+    o->lambda = -1;
 }
 
 void train_options_table(train_options *o, option *table)
@@ -84,11 +85,16 @@ int train_options_check(const char *command, const train_options *o)
     if (o->fisher != NULL && o->l2) return program_error(command, CPT_USAGE, "--fisher and --l2 exclude each other: leave one");
     if (o->lambda > 0 && o->fisher == NULL && !o->l2)
         return program_error(command, CPT_USAGE, "--lambda needs --fisher F.safetensors (or --l2)");
+    if ((o->fisher != NULL || o->l2) && o->lambda < 0)
+        return program_error(command, CPT_USAGE, "%s needs --lambda L, the strength of the penalty (0: none)",
+                             o->fisher != NULL ? "--fisher" : "--l2");
+    if (o->anchor != NULL && o->fisher == NULL && !o->l2)
+        return program_error(command, CPT_USAGE, "--anchor needs --fisher F.safetensors (or --l2) and --lambda L");
     if (o->relative && o->fisher == NULL) return program_error(command, CPT_USAGE, "--relative needs --fisher");
     if (o->resume && o->force)
         return program_error(command, CPT_USAGE, "--resume and --force exclude each other: leave one");
     if (o->warmup > o->steps)
-        return program_error(command, CPT_USAGE, "--warmup %lld is longer than --steps %lld", (long long)o->warmup,
+        return program_error(command, CPT_USAGE, "--warmup %lld is longer than --steps %lld: give fewer", (long long)o->warmup,
                              (long long)o->steps);
     return CPT_OK;
 }
