@@ -153,6 +153,21 @@ static void backward_works_in_place(void **state)
     check_sizes(check_in_place);
 }
 
+static void weight_gradients_have_the_same_bits_for_any_number_of_threads(void **state)
+{
+    (void)state;
+    norm s = make_norm(9, 83);
+    float *first = array_filled(83, 0), *dx = array_filled(9 * 83, 0), *rstd = rstd_of(&s);
+    for (int threads = 1; threads <= 7; threads++) {
+        opened_device *opened = device_open(EWC_ISA_AUTO, threads);
+        float *dw = threads == 1 ? first : array_filled(83, 0);
+        assert_int_equal(ewci_cpu_rmsnorm_bwd(opened->device, dx, dw, s.dy, s.x, s.w, rstd, 9, 83, false), EWC_OK);
+        SAME(dw, first, 83);
+        device_close(opened);
+    }
+    arrays_free();
+}
+
 static void wide_rows_keep_their_precision(void **state)
 {
     (void)state;
@@ -184,9 +199,13 @@ static void a_row_of_zeros_stays_zero(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(forward_is_that_of_double_precision),  cmocka_unit_test(backward_is_the_derivative),
-        cmocka_unit_test(gradients_are_added_to_what_is_there), cmocka_unit_test(backward_works_in_place),
-        cmocka_unit_test(wide_rows_keep_their_precision),       cmocka_unit_test(a_row_of_zeros_stays_zero),
+        cmocka_unit_test(forward_is_that_of_double_precision),
+        cmocka_unit_test(backward_is_the_derivative),
+        cmocka_unit_test(gradients_are_added_to_what_is_there),
+        cmocka_unit_test(backward_works_in_place),
+        cmocka_unit_test(weight_gradients_have_the_same_bits_for_any_number_of_threads),
+        cmocka_unit_test(wide_rows_keep_their_precision),
+        cmocka_unit_test(a_row_of_zeros_stays_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
