@@ -29,6 +29,7 @@ void ewci_parallel(int threads, ewci_parallel_body body, void *argument)
     pthread_t handles[MOST_THREADS];
     job jobs[MOST_THREADS];
     int started = 0;
+    if (threads < 1) threads = 1;
     for (int i = 1; i < threads && i < MOST_THREADS; i++) {
         jobs[i] = (job){body, argument, i, threads};
         if (pthread_create(&handles[i], NULL, run_job, &jobs[i]) != 0) break;

@@ -10,7 +10,8 @@
 typedef void (*ewci_parallel_body)(void *argument, int index, int count);
 
 /* Runs `body` on up to `threads` threads (the caller's is one of them) and returns when all are done. If fewer threads
- * can be had than asked for, each runs several indices: count is always `threads`. */
+ * can be had than asked for, each runs several indices: count is always `threads`
+ * (1 when that is less). */
 void ewci_parallel(int threads, ewci_parallel_body body, void *argument);
 
 /* How many of `threads` threads the system lets this process run at the same time, the caller's included: tried out. The runtime

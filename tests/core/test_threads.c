@@ -41,6 +41,17 @@ static void every_index_runs_once_and_knows_the_count(void **state)
     }
 }
 
+static void fewer_than_one_thread_is_one(void **state)
+{
+    (void)state;
+    record r;
+    memset(&r, 0, sizeof r);
+    ewci_parallel(0, note, &r);
+    ewci_parallel(-3, note, &r);
+    assert_int_equal(r.runs[0], 2);
+    assert_int_equal(r.counts[0], 1);
+}
+
 static void *region_in_a_thread(void *argument)
 {
     for (int i = 0; i < 50; i++) ewci_parallel(3, note, argument);
@@ -140,6 +151,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_index_runs_once_and_knows_the_count),
+        cmocka_unit_test(fewer_than_one_thread_is_one),
         cmocka_unit_test(threads_of_the_host_have_regions_of_their_own),
         cmocka_unit_test(a_region_inside_a_region_runs_every_index),
         cmocka_unit_test(slices_cover_everything_once_in_order),
