@@ -3,67 +3,75 @@
 # Looks at every #include with quotes; prints what is wrong and fails, or prints how many files it has seen.
 set -u
 cd "$1" || exit 1
-faults=0 files=0
+faults=0
 
 fault() { # file, text
     echo "layers: $1: $2" >&2
     faults=$((faults + 1))
 }
 
-# What a layer may include beside itself.
+# What a layer may include beside itself. (The functions answer in REPLY: a subshell for each would take seconds.)
 allowed() { # layer
     case $1 in
-        public) ;;
-        core) echo "public" ;;
-        io) echo "core public" ;;
-        ops) echo "core public" ;;
-        cpu) echo "core ops public" ;;
-        model) echo "io core ops public" ;;
-        train) echo "model io core ops public" ;;
-        api) echo "train model cpu io core ops public" ;;
-        examples) echo "public" ;;
-        tests/api | tests/driver) echo "tests/support public" ;;
+        core) REPLY="public" ;;
+        io | ops) REPLY="core public" ;;
+        cpu) REPLY="core ops public" ;;
+        model) REPLY="io core ops public" ;;
+        train) REPLY="model io core ops public" ;;
+        api) REPLY="train model cpu io core ops public" ;;
+        examples) REPLY="public" ;;
+        tests/api | tests/driver) REPLY="tests/support public" ;;
+        *) REPLY="" ;;
     esac
 }
 
 layer_of() { # path of a file in the repository
+    local rest
     case $1 in
-        include/*) echo public ;;
-        lib/ops.h) echo ops ;;
-        lib/*/*) local rest=${1#lib/}; echo "${rest%%/*}" ;;
-        examples/*) echo examples ;;
-        tests/*/*) local rest=${1#tests/}; echo "tests/${rest%%/*}" ;;
-        *) echo "$1" ;;
+        include/*) REPLY=public ;;
+        lib/ops.h) REPLY=ops ;;
+        lib/*/*) rest=${1#lib/} REPLY=${rest%%/*} ;;
+        examples/*) REPLY=examples ;;
+        tests/*/*) rest=${1#tests/} REPLY=tests/${rest%%/*} ;;
+        *) REPLY=$1 ;;
     esac
 }
 
-# The file that an include names: beside the including file, in lib/, include/ or tests/.
+# The file that an include names: beside the including file, in lib/, include/ or tests/; empty when there is none.
 resolve() { # including file, name
     local place
-    for place in "$(dirname "$1")" lib include tests; do
-        if [ -f "$place/$2" ]; then
-            echo "${place#./}/$2"
-            return
-        fi
+    for place in "${1%/*}" lib include tests; do
+        REPLY=$place/$2
+        [ -f "$REPLY" ] && return
     done
+    REPLY=
 }
 
-while IFS= read -r file; do
-    files=$((files + 1))
-    layer=$(layer_of "$file")
-    permitted="$layer $(allowed "$layer")"
-    while IFS= read -r name; do
-        target=$(resolve "$file" "$name")
-        if [ -z "$target" ]; then
-            fault "$file" "includes \"$name\", which is nowhere"
-            continue
-        fi
-        case " $permitted " in
-            *" $(layer_of "$target") "*) ;;
-            *) fault "$file" "layer $layer must not include \"$name\" of layer $(layer_of "$target")" ;;
-        esac
-    done < <(sed -n 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*"\([^"]*\)".*/\1/p' "$file")
-done < <(find include lib examples tests/api tests/driver -name '*.[ch]' -o -name '*.cc' 2>/dev/null | sort)
+check_include() { # including file, name
+    local layer target permitted
+    layer_of "$1" && layer=$REPLY
+    allowed "$layer" && permitted=" $layer $REPLY "
+    resolve "$1" "$2" && target=$REPLY
+    if [ -z "$REPLY" ]; then
+        fault "$1" "includes \"$2\", which is nowhere"
+        return
+    fi
+    layer_of "$target"
+    case $permitted in
+        *" $REPLY "*) ;;
+        *) fault "$1" "layer $layer must not include \"$2\" of layer $REPLY" ;;
+    esac
+}
+
+directories=()
+for directory in include lib examples tests/api tests/driver; do [ -d "$directory" ] && directories+=("$directory"); done
+sources=(--include='*.c' --include='*.h' --include='*.cc')
+files=$(grep -rlc '' "${sources[@]}" "${directories[@]}" | wc -l)
+include='^[[:space:]]*#[[:space:]]*include[[:space:]]*"'
+while IFS=: read -r file line; do
+    name=${line#*\"}
+    check_include "$file" "${name%%\"*}"
+done < <(grep -r "$include" "${sources[@]}" "${directories[@]}")
 
 # OpenMP's threads are used in one place, the BLAS in one layer, the standard library's output nowhere.
 while IFS= read -r line; do fault "${line%%:*}" "threads are started in lib/core/threads.c alone: ${line#*:}"; done < <(
