@@ -4,10 +4,11 @@
  * and the shards that it names. New shards therefore get names that no old shard has; they, tokenizer files and config.json
  * are put beside the old weights first; then one rename of model.safetensors or of the index makes the new weights count (or, from one file
  * to shards, the removal of model.safetensors); last, what nothing names any more is removed. */
-#include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/convert.h"
 #include "core/memory.h"
@@ -75,21 +76,19 @@ static shard_name name_of(const plan *p, int64_t shard, int64_t version)
 }
 
 /* The first version of which the directory has no shard. */
-static ewc_status find_version(plan *p)
+static void find_version(plan *p)
 {
-    bool taken = p->shards > 1;
+    int directory = open(p->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool taken = p->shards > 1 && directory >= 0;
     p->version = 1;
     while (taken) {
+        struct stat info;
         taken = false;
-        for (int64_t s = 0; s < p->shards && !taken; s++) {
-            char *path;
-            EWCI_TRY(ewci_path_join(p->ctx, p->directory, name_of(p, s, p->version).text, &path));
-            taken = ewci_path_exists(path);
-            ewci_free(p->ctx, path);
-        }
+        for (int64_t s = 0; s < p->shards && !taken; s++)
+            taken = fstatat(directory, name_of(p, s, p->version).text, &info, AT_SYMLINK_NOFOLLOW) == 0;
         p->version += taken;
     }
-    return EWC_OK;
+    if (directory >= 0) close(directory);
 }
 
 /* transformers asks for the format's origin in the metadata. */
@@ -195,7 +194,7 @@ static bool is_weights(const char *name)
 static ewc_status fill_stage(plan *p)
 {
     EWCI_TRY(divide(p));
-    EWCI_TRY(find_version(p));
+    find_version(p);
     EWCI_TRY(write_text(p, "config.json", p->output->config));
     EWCI_TRY(copy_tokenizer(p));
     for (int64_t s = 0; s < p->shards; s++) EWCI_TRY(write_shard(p, s));

@@ -148,20 +148,23 @@ ewc_status ewci_stage_replace(ewc_context *ctx, const char *stage, const char *t
     return status;
 }
 
+/* What joining two directories needs. Everything that takes memory happens before the first rename. */
 typedef struct merge {
-    const char *stage, *target, *last;
+    const char *target, *last;
     bool (*stale)(const char *name);
+    int from, to; /* the two directories, open */
+    char **old;   /* stale files of the target */
+    int64_t old_count, old_room;
 } merge;
 
 static ewc_status move_file(ewc_context *ctx, const merge *m, const char *name)
 {
-    char *from, *to = NULL;
-    EWCI_TRY(ewci_path_join(ctx, m->stage, name, &from));
-    ewc_status status = ewci_path_join(ctx, m->target, name, &to);
-    if (status == EWC_OK && rename(from, to) != 0) status = ewci_io_fail(ctx, "put into place", to);
-    ewci_free(ctx, from);
-    ewci_free(ctx, to);
-    return status;
+    if (renameat(m->from, name, m->to, name) == 0) return EWC_OK;
+    char path[4400];
+    int number = errno;
+    snprintf(path, sizeof path, "%s/%s", m->target, name);
+    errno = number;
+    return ewci_io_fail(ctx, "put into place", path);
 }
 
 static ewc_status move_entry(ewc_context *ctx, const char *name, void *user)
@@ -170,64 +173,64 @@ static ewc_status move_entry(ewc_context *ctx, const char *name, void *user)
     return m->last != NULL && strcmp(name, m->last) == 0 ? EWC_OK : move_file(ctx, m, name);
 }
 
-/* What is to be removed, decided while the stage still has its files. */
-typedef struct stale_names {
-    const merge *m;
-    char **names;
-    int64_t count, room;
-} stale_names;
-
-static ewc_status add_stale(ewc_context *ctx, const char *name, void *user)
+/* Notes what is stale and will not be replaced, while the stage still has its files. */
+static ewc_status note_stale(ewc_context *ctx, const char *name, void *user)
 {
-    stale_names *list = user;
-    char *kept;
-    if (!list->m->stale(name)) return EWC_OK;
-    EWCI_TRY(ewci_path_join(ctx, list->m->stage, name, &kept));
-    bool replaced = ewci_path_exists(kept);
-    ewci_free(ctx, kept);
-    if (replaced) return EWC_OK;
-    if (list->count == list->room) {
+    merge *m = user;
+    struct stat info;
+    if (!m->stale(name) || fstatat(m->from, name, &info, AT_SYMLINK_NOFOLLOW) == 0) return EWC_OK;
+    if (m->old_count == m->old_room) {
         void *memory;
-        EWCI_TRY(ewci_alloc_array(ctx, 2 * list->room + 8, sizeof *list->names, "names of old files", &memory));
-        if (list->count > 0) memcpy(memory, list->names, (size_t)list->count * sizeof *list->names);
-        ewci_free(ctx, list->names);
-        list->names = memory;
-        list->room = 2 * list->room + 8;
+        int64_t room = 2 * m->old_room + 8;
+        EWCI_TRY(ewci_alloc_array(ctx, room, sizeof *m->old, "names of old files", &memory));
+        if (m->old_count > 0) memcpy(memory, m->old, (size_t)m->old_count * sizeof *m->old);
+        ewci_free(ctx, m->old);
+        m->old = memory;
+        m->old_room = room;
     }
-    EWCI_TRY(ewci_path_join(ctx, list->m->target, name, &list->names[list->count]));
-    list->count++;
+    EWCI_TRY(ewci_strdup(ctx, name, &m->old[m->old_count]));
+    m->old_count++;
     return EWC_OK;
 }
 
-static ewc_status join(ewc_context *ctx, const merge *m)
+static ewc_status join(ewc_context *ctx, const char *stage, merge *m)
 {
-    stale_names old = {.m = m};
+    if (m->stale != NULL) EWCI_TRY(ewci_for_each_entry(ctx, m->target, note_stale, m));
+    EWCI_TRY(ewci_for_each_entry(ctx, stage, move_entry, m));
+    EWCI_TRY(ewci_sync_directory(ctx, m->target));
+    if (m->last != NULL) EWCI_TRY(move_file(ctx, m, m->last));
+    EWCI_TRY(ewci_sync_directory(ctx, m->target));
+    for (int64_t i = 0; i < m->old_count; i++) unlinkat(m->to, m->old[i], 0);
+    return EWC_OK;
+}
+
+static ewc_status open_and_join(ewc_context *ctx, const char *stage, merge *m)
+{
     ewc_status status = EWC_OK;
-    if (m->stale != NULL) EWCI_TRY_GOTO(status, done, ewci_for_each_entry(ctx, m->target, add_stale, &old));
-    EWCI_TRY_GOTO(status, done, ewci_for_each_entry(ctx, m->stage, move_entry, (void *)(uintptr_t)m));
-    EWCI_TRY_GOTO(status, done, ewci_sync_directory(ctx, m->target));
-    if (m->last != NULL) {
-        EWCI_TRY_GOTO(status, done, move_file(ctx, m, m->last));
-        EWCI_TRY_GOTO(status, done, ewci_sync_directory(ctx, m->target));
-    }
-    for (int64_t i = 0; i < old.count; i++) unlink(old.names[i]);
-done:
-    for (int64_t i = 0; i < old.count; i++) ewci_free(ctx, old.names[i]);
-    ewci_free(ctx, old.names);
+    m->from = open(stage, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    m->to = open(m->target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (m->from < 0 || m->to < 0)
+        status = ewci_io_fail(ctx, "open the directory", m->from < 0 ? stage : m->target);
+    else
+        status = join(ctx, stage, m);
+    if (m->from >= 0) close(m->from);
+    if (m->to >= 0) close(m->to);
+    for (int64_t i = 0; i < m->old_count; i++) ewci_free(ctx, m->old[i]);
+    ewci_free(ctx, m->old);
     return status;
 }
 
 ewc_status ewci_stage_merge(ewc_context *ctx, const char *stage, const char *target, const char *last,
                             bool (*stale)(const char *name))
 {
-    merge m = {stage, target, last, stale};
+    merge m = {.target = target, .last = last, .stale = stale};
     ewc_status status = EWC_OK;
     if (!ewci_path_exists(target))
         status = ewci_stage_replace(ctx, stage, target);
     else if (!ewci_path_is_directory(target))
         status = ewci_fail(ctx, EWC_ERROR_IO, "%s: expected a directory, found a file", target);
     else
-        status = join(ctx, &m);
+        status = open_and_join(ctx, stage, &m);
     remove_directory(stage);
     return status;
 }
