@@ -11,8 +11,8 @@ struct ewc_context {
     ewc_context_options options; /* the caller's, with defaults filled in; callbacks may be NULL */
     int threads;
     char error[2048];
-    const struct ewci_ops *ops;    /* the backend's operation table */
-    struct ewci_device *device;    /* its state */
+    const struct ewci_ops *ops; /* the backend's operation table */
+    struct ewci_device *device; /* its state */
 };
 
 /* EWC_ERROR_CANCELLED (with text) when the host's cancel callback says so, else EWC_OK. */

@@ -7,7 +7,7 @@
 
 #include "core/context.h"
 
-enum { TEXT_BYTES = sizeof ((ewc_context *)0)->error };
+enum { TEXT_BYTES = sizeof((ewc_context *)0)->error };
 
 /* For failures without a context, such as creating one. */
 static _Thread_local char thread_error[TEXT_BYTES];
@@ -51,7 +51,7 @@ const char *ewc_last_error(const ewc_context *context)
 const char *ewc_status_name(ewc_status status)
 {
     switch (status) {
-#define NAME(name, value, meaning)                                                                                     \
+#define NAME(name, value, meaning) \
     case name: return #name;
         EWC_STATUS_LIST(NAME)
 #undef NAME
@@ -62,7 +62,7 @@ const char *ewc_status_name(ewc_status status)
 const char *ewc_status_meaning(ewc_status status)
 {
     switch (status) {
-#define MEANING(name, value, meaning)                                                                                  \
+#define MEANING(name, value, meaning) \
     case name: return meaning;
         EWC_STATUS_LIST(MEANING)
 #undef MEANING

@@ -20,17 +20,17 @@ void ewci_record_in(ewc_context *ctx, const char *prefix);
 void ewci_log(ewc_context *ctx, ewc_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* Returns from the calling function when `expression` is not EWC_OK. */
-#define EWCI_TRY(expression)                                                                                           \
-    do {                                                                                                               \
-        ewc_status ewci_try_status_ = (expression);                                                                    \
-        if (ewci_try_status_ != EWC_OK) return ewci_try_status_;                                                       \
+#define EWCI_TRY(expression)                                     \
+    do {                                                         \
+        ewc_status ewci_try_status_ = (expression);              \
+        if (ewci_try_status_ != EWC_OK) return ewci_try_status_; \
     } while (0)
 
 /* Jumps to `label` with `status` set when `expression` is not EWC_OK. */
-#define EWCI_TRY_GOTO(status, label, expression)                                                                       \
-    do {                                                                                                               \
-        (status) = (expression);                                                                                       \
-        if ((status) != EWC_OK) goto label;                                                                            \
+#define EWCI_TRY_GOTO(status, label, expression) \
+    do {                                         \
+        (status) = (expression);                 \
+        if ((status) != EWC_OK) goto label;      \
     } while (0)
 
 #endif

@@ -65,12 +65,22 @@ static void choose_grid(product *p, int threads)
 ewc_status ewci_cpu_gemm(ewci_device *device, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
                          const void *a, int64_t lda, const void *b, int64_t ldb, void *c, int64_t ldc, bool accumulate)
 {
-    product p = {.transpose_a = transpose_a, .transpose_b = transpose_b, .accumulate = accumulate,
-                 .m = m, .n = n, .k = k, .lda = lda, .ldb = ldb, .ldc = ldc, .a = a, .b = b, .c = c};
+    product p = {.transpose_a = transpose_a,
+                 .transpose_b = transpose_b,
+                 .accumulate = accumulate,
+                 .m = m,
+                 .n = n,
+                 .k = k,
+                 .lda = lda,
+                 .ldb = ldb,
+                 .ldc = ldc,
+                 .a = a,
+                 .b = b,
+                 .c = c};
     if (m > INT32_MAX || n > INT32_MAX || k > INT32_MAX || lda > INT32_MAX || ldb > INT32_MAX || ldc > INT32_MAX)
         return ewci_fail(device->ctx, EWC_ERROR_UNSUPPORTED,
-                         "a product of %lld x %lld x %lld is beyond 32-bit BLAS: use smaller micro-batches", (long long)m,
-                         (long long)n, (long long)k);
+                         "a product of %lld x %lld x %lld is beyond 32-bit BLAS: use smaller micro-batches",
+                         (long long)m, (long long)n, (long long)k);
     int threads = device->threads < MOST_SLICES ? device->threads : MOST_SLICES;
     if ((double)m * (double)n * (double)k < SMALL_PRODUCT) threads = 1;
     choose_grid(&p, threads);

@@ -55,7 +55,8 @@ void ewci_processor_name(char *name, size_t bytes)
     uint32_t words[13] = {0};
     bool known = true;
     for (uint32_t i = 0; i < 3 && known; i++)
-        known = __get_cpuid(0x80000002U + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3]) != 0;
+        known =
+            __get_cpuid(0x80000002U + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3]) != 0;
     const char *text = known ? (const char *)words : "x86-64";
     while (*text == ' ') text++;
     snprintf(name, bytes, "%s", text);

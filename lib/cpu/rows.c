@@ -32,23 +32,34 @@ static void square_slice(void *argument, int index, int count)
     int64_t begin, end;
     ewci_slice(j->count, 1, index, count, &begin, &end);
     for (int64_t i = begin; i < end; i++)
-        j->device->kernels->add_square(j->table + j->index[i] * j->hidden, j->rows + i * j->hidden, j->weight, j->hidden);
+        j->device->kernels->add_square(j->table + j->index[i] * j->hidden, j->rows + i * j->hidden, j->weight,
+                                       j->hidden);
 }
 
 ewc_status ewci_cpu_gather_rows(ewci_device *device, float *rows, float *table, const int32_t *index, int64_t count,
                                 int64_t hidden, bool clear)
 {
-    job j = {.device = device, .rows = rows, .table = table, .index = index, .count = count, .hidden = hidden,
+    job j = {.device = device,
+             .rows = rows,
+             .table = table,
+             .index = index,
+             .count = count,
+             .hidden = hidden,
              .clear = clear};
-    ewci_parallel(device->threads, gather_slice, &j);
+    ewci_parallel(ewci_team(device, count * hidden), gather_slice, &j);
     return EWC_OK;
 }
 
 ewc_status ewci_cpu_scatter_square(ewci_device *device, float *fisher, const float *rows, const int32_t *index,
                                    int64_t count, int64_t hidden, float weight)
 {
-    job j = {.device = device, .rows = (float *)(uintptr_t)rows, .table = fisher, .index = index, .count = count,
-             .hidden = hidden, .weight = weight};
-    ewci_parallel(device->threads, square_slice, &j);
+    job j = {.device = device,
+             .rows = (float *)(uintptr_t)rows,
+             .table = fisher,
+             .index = index,
+             .count = count,
+             .hidden = hidden,
+             .weight = weight};
+    ewci_parallel(ewci_team(device, count * hidden), square_slice, &j);
     return EWC_OK;
 }
