@@ -16,7 +16,7 @@ typedef struct job {
     const ewci_device *device;
     const ewc_update_buffers *buffers;
     ewci_update_parameters parameters;
-    int64_t block;
+    bool direct;    /* all buffers are f32 and need no blocks */
     bool distances; /* asked for where the form itself does not need them */
     ewci_penalty_sums sums[EWCI_MOST_CHUNKS];
 } job;
@@ -59,8 +59,9 @@ static void update_chunk(void *argument, int chunk, int64_t first, int64_t count
     const ewc_update_buffers *b = j->buffers;
     float weights[BLOCK], first_moment[BLOCK], second_moment[BLOCK], gradient[BLOCK], fisher[BLOCK], anchor[BLOCK];
     ewci_penalty_lanes lanes = {{0}, {0}, {0}};
-    for (int64_t i = first; i < first + count; i += j->block) {
-        int64_t n = first + count - i < j->block ? first + count - i : j->block;
+    int64_t block = j->direct ? count : BLOCK;
+    for (int64_t i = first; i < first + count; i += block) {
+        int64_t n = first + count - i < block ? first + count - i : block;
         float *w = ewci_block_read(device, b->weight, i, n, weights);
         float *m = ewci_block_read(device, b->m, i, n, first_moment);
         float *v = ewci_block_read(device, b->v, i, n, second_moment);
@@ -88,7 +89,7 @@ ewc_status ewci_cpu_update(ewci_device *device, int64_t n, const ewc_update_buff
     bool penalty = buffers->fisher.data != NULL && options->form != EWC_PENALTY_NONE;
     job j = {.device = device, .buffers = buffers, .parameters = prepare(options, penalty)};
     j.distances = !penalty && stats != NULL && buffers->anchor.data != NULL;
-    j.block = all_f32(buffers) && !j.distances ? INT64_MAX : BLOCK;
+    j.direct = all_f32(buffers) && !j.distances;
     ewci_each_chunk(device, n, update_chunk, &j);
     if (stats != NULL) *stats = ewci_penalty_report(j.sums, ewci_chunk_count(n), options->lambda);
     return EWC_OK;
