@@ -29,8 +29,8 @@ void batch_room_free(batch_room *room)
     memset(room, 0, sizeof *room);
 }
 
-ewc_status batch_room_fill(batch_room *room, ewc_data *data, ewc_order order, uint64_t seed, int64_t first, int64_t count,
-                           int64_t first_token)
+ewc_status batch_room_fill(batch_room *room, ewc_data *data, ewc_order order, uint64_t seed, int64_t first,
+                           int64_t count, int64_t first_token)
 {
     ewc_status status = ewc_data_batch(data, order, seed, first, count, room->tokens, room->targets);
     room->batch.sequences = count;
@@ -70,7 +70,8 @@ int open_data(const char *command, ewc_context *context, ewc_model *model, const
 ewc_status evaluate_data(ewc_model *model, ewc_data *data, int64_t length, int64_t first_token, float *per_token,
                          data_loss *loss)
 {
-    int64_t sequences = ewc_data_sequences(data), step = EVALUATION_TOKENS / length > 0 ? EVALUATION_TOKENS / length : 1;
+    int64_t sequences = ewc_data_sequences(data),
+            step = EVALUATION_TOKENS / length > 0 ? EVALUATION_TOKENS / length : 1;
     batch_room room;
     double sum = 0;
     int64_t tokens = 0;

@@ -15,8 +15,8 @@ bool batch_room_make(batch_room *room, int64_t sequences, int64_t length);
 void batch_room_free(batch_room *room);
 
 /* Fills the room with sequences first .. first+count-1 of the data's order. first_token >= 0: documents start there and are kept apart. */
-ewc_status batch_room_fill(batch_room *room, ewc_data *data, ewc_order order, uint64_t seed, int64_t first, int64_t count,
-                           int64_t first_token);
+ewc_status batch_room_fill(batch_room *room, ewc_data *data, ewc_order order, uint64_t seed, int64_t first,
+                           int64_t count, int64_t first_token);
 
 /* "NAME=PATH": name is a new string (free), path points into the argument. Without '=' the name is the path. */
 bool split_name(const char *argument, char **name, const char **path);

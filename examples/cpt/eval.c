@@ -66,7 +66,8 @@ static int run_one(ewc_context *context, ewc_model *model, const eval_options *o
         if (status != EWC_OK)
             code = program_fail(NAME, context, status);
         else if (!isfinite(loss.nll))
-            code = program_error(NAME, CPT_NUMERIC, "%s: the loss is not finite: the model's weights may be damaged", name);
+            code = program_error(NAME, CPT_NUMERIC, "%s: the loss is not finite: the model's weights may be damaged",
+                                 name);
         else
             print_loss(name, &loss, o->json);
     }
@@ -104,17 +105,21 @@ int command_eval(int argc, char **argv)
         {"model", OPTION_TEXT, &o.model, "DIR", "Hugging Face directory", NULL, 0, true, false},
         {"data", OPTION_LIST, &o.data, "NAME=T.npy...", "token files with the names to print", NULL, 0, true, false},
         {"length", OPTION_INTEGER, &o.length, "T", "tokens of a sequence", NULL, 1, true, false},
-        {"per-token", OPTION_TEXT, &o.per_token, "LP.npy", "write log-likelihoods of all targets, float32, in data order", NULL,
-         0, false, false},
-        {"json", OPTION_FLAG, &o.json, NULL, "one JSON object per data set: name, tokens, nll (mean, nats), perplexity", NULL, 0,
-         false, false},
+        {"per-token", OPTION_TEXT, &o.per_token, "LP.npy",
+         "write log-likelihoods of all targets, float32, in data order", NULL, 0, false, false},
+        {"json", OPTION_FLAG, &o.json, NULL, "one JSON object per data set: name, tokens, nll (mean, nats), perplexity",
+         NULL, 0, false, false},
         {"documents", OPTION_FLAG, &o.documents, NULL, "attention does not cross BOS", NULL, 0, false, false},
         {"threads", OPTION_INTEGER, &o.threads, "N", "default: all processors", NULL, 0, false, false},
         {"force", OPTION_FLAG, &o.force, NULL, "overwrite LP.npy", NULL, 0, false, false},
     };
-    command_line line = {NAME, "--model DIR --data NAME=T.npy... --length T [--per-token LP.npy] [--json]",
-                         "Mean loss and perplexity over all whole sequences of the token files.", options,
-                         sizeof options / sizeof *options, NULL, {0}};
+    command_line line = {NAME,
+                         "--model DIR --data NAME=T.npy... --length T [--per-token LP.npy] [--json]",
+                         "Mean loss and perplexity over all whole sequences of the token files.",
+                         options,
+                         sizeof options / sizeof *options,
+                         NULL,
+                         {0}};
     parse_result parsed = options_parse(&line, argc, argv);
     ewc_context *context = NULL;
     int code = parsed == PARSE_OK ? program_open(NAME, o.threads, &context) : program_parse_exit(parsed);

@@ -38,9 +38,8 @@ static ewc_status estimate(const fisher_options *o, ewc_data *data, ewc_fisher *
     progress shown = progress_start(NAME, "sequence", 0, o->sequences, o->quiet);
     for (int64_t first = 0; first < o->sequences; first += o->batch) {
         int64_t count = o->sequences - first < o->batch ? o->sequences - first : o->batch;
-        ewc_status status =
-            batch_room_fill(room, data, o->order ? EWC_ORDER_SHUFFLE : EWC_ORDER_SEQUENTIAL, (uint64_t)o->seed, first,
-                            count, first_token);
+        ewc_status status = batch_room_fill(room, data, o->order ? EWC_ORDER_SHUFFLE : EWC_ORDER_SEQUENTIAL,
+                                            (uint64_t)o->seed, first, count, first_token);
         if (status == EWC_OK) status = ewc_fisher_accumulate(fisher, &room->batch);
         if (status != EWC_OK) {
             progress_clear(&shown);
@@ -73,7 +72,8 @@ static int run(ewc_context *context, const fisher_options *o)
     options.estimator = (ewc_estimator)o->estimator;
     options.unit = (ewc_fisher_unit)o->unit;
     options.seed = (uint64_t)o->seed;
-    status = batch_room_make(&room, o->batch, o->length) ? ewc_fisher_create(model, &options, &fisher) : EWC_ERROR_MEMORY;
+    status =
+        batch_room_make(&room, o->batch, o->length) ? ewc_fisher_create(model, &options, &fisher) : EWC_ERROR_MEMORY;
     if (status == EWC_OK) status = estimate(o, data, fisher, o->documents ? config.bos_token : -1, &room);
     if (status == EWC_OK) status = ewc_fisher_save(fisher, o->out, o->dtype ? EWC_BF16 : EWC_F32, o->force);
     if (status == EWC_OK)
@@ -98,10 +98,11 @@ int command_fisher(int argc, char **argv)
         {"sequences", OPTION_INTEGER, &o.sequences, "N", "how many sequences", NULL, 1, true, false},
         {"batch", OPTION_INTEGER, &o.batch, "B", "sequences of a pass", NULL, 1, true, false},
         {"estimator", OPTION_CHOICE, &o.estimator, NULL, "docs/ewc.md says which to take", estimators, 0, false, false},
-        {"unit", OPTION_CHOICE, &o.unit, NULL, "what a sequence's log-likelihood is: mean or sum over its tokens", units, 0,
-         false, false},
+        {"unit", OPTION_CHOICE, &o.unit, NULL, "what a sequence's log-likelihood is: mean or sum over its tokens",
+         units, 0, false, false},
         {"order", OPTION_CHOICE, &o.order, NULL, "order of the sequences", orders, 0, false, false},
-        {"seed", OPTION_INTEGER, &o.seed, "S", "of shuffling, signs and sampled labels (default 0)", NULL, 0, false, false},
+        {"seed", OPTION_INTEGER, &o.seed, "S", "of shuffling, signs and sampled labels (default 0)", NULL, 0, false,
+         false},
         {"out", OPTION_TEXT, &o.out, "FISHER.safetensors", "file to write", NULL, 0, true, false},
         {"dtype", OPTION_CHOICE, &o.dtype, NULL, "of the file", dtypes, 0, false, false},
         {"documents", OPTION_FLAG, &o.documents, NULL, "attention does not cross BOS", NULL, 0, false, false},
@@ -109,10 +110,14 @@ int command_fisher(int argc, char **argv)
         {"quiet", OPTION_FLAG, &o.quiet, NULL, "no progress", NULL, 0, false, false},
         {"force", OPTION_FLAG, &o.force, NULL, "overwrite the file", NULL, 0, false, false},
     };
-    command_line line = {NAME,
-                         "--model DIR --data T.npy... --length T --sequences N --batch B [options] --out FISHER.safetensors",
-                         "Estimates the Fisher diagonal of the model on old text and prints what it is like.", options,
-                         sizeof options / sizeof *options, NULL, {0}};
+    command_line line =
+        {NAME,
+         "--model DIR --data T.npy... --length T --sequences N --batch B [options] --out FISHER.safetensors",
+         "Estimates the Fisher diagonal of the model on old text and prints what it is like.",
+         options,
+         sizeof options / sizeof *options,
+         NULL,
+         {0}};
     parse_result parsed = options_parse(&line, argc, argv);
     ewc_context *context = NULL;
     int code = parsed == PARSE_OK ? program_open(NAME, o.threads, &context) : program_parse_exit(parsed);

@@ -29,8 +29,13 @@ int command_init(int argc, char **argv)
         {"seed", OPTION_INTEGER, &seed, "S", "of the random weights (default 0)", NULL, 0, false, false},
         {"force", OPTION_FLAG, &force, NULL, "overwrite the model in DIR", NULL, 0, false, false},
     };
-    command_line line = {NAME, "--config config.json [--seed S] --out DIR", "Makes a model with random weights.", options,
-                         sizeof options / sizeof *options, NULL, {0}};
+    command_line line = {NAME,
+                         "--config config.json [--seed S] --out DIR",
+                         "Makes a model with random weights.",
+                         options,
+                         sizeof options / sizeof *options,
+                         NULL,
+                         {0}};
     parse_result parsed = options_parse(&line, argc, argv);
     ewc_context *context = NULL;
     int code = parsed == PARSE_OK ? program_open(NAME, 0, &context) : program_parse_exit(parsed);

@@ -23,14 +23,17 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_help(FILE *file)
 {
-    fprintf(file, "Usage: ewc-cpt COMMAND [options]\n\n"
-                  "Continual pre-training of Gemma 2 models with elastic weight consolidation (libewc %s).\n\nCommands:\n",
+    fprintf(file,
+            "Usage: ewc-cpt COMMAND [options]\n\n"
+            "Continual pre-training of Gemma 2 models with elastic weight consolidation (libewc %s).\n\nCommands:\n",
             ewc_version());
     for (int i = 0; i < COMMANDS; i++) fprintf(file, "  %-10s %s\n", commands[i].name, commands[i].about);
-    fprintf(file, "\newc-cpt COMMAND --help explains a command.\n\nExit codes: %d success, %d something else failed (memory, "
-                  "device), %d wrong option or argument,\n%d a file is missing, malformed, does not fit or exists already, %d a "
-                  "NaN or infinity appeared, %d interrupted.\n",
-            CPT_OK, CPT_OTHER, CPT_USAGE, CPT_INPUT, CPT_NUMERIC, CPT_INTERRUPTED);
+    fprintf(
+        file,
+        "\newc-cpt COMMAND --help explains a command.\n\nExit codes: %d success, %d something else failed (memory, "
+        "device), %d wrong option or argument,\n%d a file is missing, malformed, does not fit or exists already, %d a "
+        "NaN or infinity appeared, %d interrupted.\n",
+        CPT_OK, CPT_OTHER, CPT_USAGE, CPT_INPUT, CPT_NUMERIC, CPT_INTERRUPTED);
 }
 
 int main(int argc, char **argv)

@@ -52,8 +52,10 @@ static int print_option_name(const option *entry)
 
 static void print_default(const option *entry)
 {
-    if (entry->required) printf(" (required)");
-    else if (entry->kind == OPTION_CHOICE) printf(" (default %s)", entry->choices[*(const int *)entry->target]);
+    if (entry->required)
+        printf(" (required)");
+    else if (entry->kind == OPTION_CHOICE)
+        printf(" (default %s)", entry->choices[*(const int *)entry->target]);
 }
 
 static void print_help(const command_line *line)
@@ -234,9 +236,12 @@ parse_result options_parse(command_line *line, int argc, char **argv)
     }
     for (int i = 0; i < argc; i++) {
         parse_result result = PARSE_OK;
-        if (strncmp(argv[i], "--", 2) == 0) result = read_option(line, argc, argv, &i);
-        else if (line->positional) result = append(line, &line->arguments, argv[i]);
-        else result = wrong(line, "unexpected argument '%s': options start with two dashes", argv[i]);
+        if (strncmp(argv[i], "--", 2) == 0)
+            result = read_option(line, argc, argv, &i);
+        else if (line->positional)
+            result = append(line, &line->arguments, argv[i]);
+        else
+            result = wrong(line, "unexpected argument '%s': options start with two dashes", argv[i]);
         if (result != PARSE_OK) return result;
     }
     return check_required(line);

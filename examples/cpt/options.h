@@ -23,7 +23,7 @@ typedef enum option_kind {
 } option_kind;
 
 typedef struct option {
-    const char *name;     /* without the two dashes */
+    const char *name; /* without the two dashes */
     option_kind kind;
     void *target;         /* of the type that the kind says; holds the default */
     const char *argument; /* what the help calls the value; NULL for flags and choices */

@@ -1,6 +1,7 @@
 /* ewc-cpt plan: the memory table of a training run; nothing is allocated. */
 #include <stdio.h>
 
+#include "json.h"
 #include "train.h"
 
 static const char NAME[] = "plan";
@@ -27,7 +28,26 @@ static void print_plan(const ewc_plan *plan, const train_options *o)
     row("available now", plan->available_bytes, plan->total_bytes > plan->available_bytes ? "NOT ENOUGH" : "");
 }
 
-static int run(ewc_context *context, const train_options *o)
+static void print_json(const ewc_plan *plan)
+{
+    json_writer json = json_begin(stdout);
+    json_integer(&json, "parameters", plan->parameters);
+    json_integer(&json, "weights_bytes", plan->weights_bytes);
+    json_integer(&json, "gradients_bytes", plan->gradients_bytes);
+    json_integer(&json, "moments_bytes", plan->moments_bytes);
+    json_integer(&json, "fisher_bytes", plan->fisher_bytes);
+    json_integer(&json, "anchor_bytes", plan->anchor_bytes);
+    json_integer(&json, "activations_bytes", plan->activations_bytes);
+    json_integer(&json, "scratch_bytes", plan->scratch_bytes);
+    json_integer(&json, "logits_bytes", plan->logits_bytes);
+    json_integer(&json, "library_bytes", plan->library_bytes);
+    json_integer(&json, "total_bytes", plan->total_bytes);
+    json_integer(&json, "mapped_bytes", plan->mapped_bytes);
+    json_integer(&json, "available_bytes", plan->available_bytes);
+    json_end(&json);
+}
+
+static int run(ewc_context *context, const train_options *o, bool as_json)
 {
     ewc_model_config config;
     ewc_plan_options options;
@@ -41,19 +61,30 @@ static int run(ewc_context *context, const train_options *o)
     ewc_status status = ewc_model_config_read(context, o->model, &config);
     if (status == EWC_OK) status = ewc_plan_memory(context, &config, &options, &plan);
     if (status != EWC_OK) return program_fail(NAME, context, status);
-    print_plan(&plan, o);
+    if (as_json)
+        print_json(&plan);
+    else
+        print_plan(&plan, o);
     return CPT_OK;
 }
 
 int command_plan(int argc, char **argv)
 {
     train_options o;
-    option table[TRAIN_OPTION_COUNT];
+    bool as_json = false;
+    option table[TRAIN_OPTION_COUNT + 1];
     train_options_table(&o, table);
-    command_line line = {NAME, "--model DIR --batch B --length T [train options]",
-                         "Prints what a training run with these options holds in memory. Takes all options of `train`; only those\n"
-                         "that change memory matter. --model may be a config.json.",
-                         table, TRAIN_OPTION_COUNT, NULL, {0}};
+    table[TRAIN_OPTION_COUNT] =
+        (option){"json", OPTION_FLAG, &as_json, NULL, "one JSON object, sizes in bytes", NULL, 0, false, false};
+    command_line line =
+        {NAME,
+         "--model DIR --batch B --length T [train options]",
+         "Prints what a training run with these options holds in memory. Takes all options of `train`; only those\n"
+         "that change memory matter. --model may be a config.json.",
+         table,
+         TRAIN_OPTION_COUNT + 1,
+         NULL,
+         {0}};
     for (size_t i = 0; i < line.count; i++) {
         const void *target = table[i].target;
         table[i].required = target == &o.model || target == &o.batch || target == &o.length;
@@ -61,7 +92,7 @@ int command_plan(int argc, char **argv)
     parse_result parsed = options_parse(&line, argc, argv);
     ewc_context *context = NULL;
     int code = parsed == PARSE_OK ? program_open(NAME, o.threads, &context) : program_parse_exit(parsed);
-    if (context != NULL) code = run(context, &o);
+    if (context != NULL) code = run(context, &o, as_json);
     ewc_context_destroy(context);
     option_list_free(&o.data);
     option_list_free(&o.evaluations);

@@ -18,15 +18,23 @@ double seconds_now(void)
 progress progress_start(const char *label, const char *unit, int64_t first, int64_t total, bool quiet)
 {
     double now = seconds_now();
-    return (progress){.label = label, .unit = unit, .first = first, .total = total, .started = now, .shown = now,
-                      .terminal = isatty(STDERR_FILENO), .quiet = quiet};
+    return (progress){.label = label,
+                      .unit = unit,
+                      .first = first,
+                      .total = total,
+                      .started = now,
+                      .shown = now,
+                      .terminal = isatty(STDERR_FILENO),
+                      .quiet = quiet};
 }
 
 static void print_time(double seconds)
 {
     long long whole = llround(seconds);
-    if (whole >= 3600) fprintf(stderr, "%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
-    else fprintf(stderr, "%lld:%02lld", whole / 60, whole % 60);
+    if (whole >= 3600)
+        fprintf(stderr, "%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
+    else
+        fprintf(stderr, "%lld:%02lld", whole / 60, whole % 60);
 }
 
 void progress_update(progress *state, int64_t done, int64_t tokens, double loss)

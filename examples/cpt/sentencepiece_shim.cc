@@ -68,9 +68,7 @@ tokenizer *tokenizer_open(const char *, char *error, size_t error_bytes)
     return nullptr;
 }
 
-void tokenizer_close(tokenizer *)
-{
-}
+void tokenizer_close(tokenizer *) {}
 
 int32_t tokenizer_size(const tokenizer *)
 {

@@ -42,7 +42,8 @@ static int read_file(ewc_context *context, tokenizer *t, const char *path, id_li
         if (status != EWC_OK || document == NULL) break;
         int64_t count = tokenizer_encode(t, document, bytes, &found);
         if (count < 0)
-            code = program_error(NAME, CPT_OTHER, "%s: document %lld: the tokenizer failed", path, (long long)*documents);
+            code =
+                program_error(NAME, CPT_OTHER, "%s: document %lld: the tokenizer failed", path, (long long)*documents);
         else if (!append(ids, &bos, 1) || !append(ids, found, count))
             code = program_error(NAME, CPT_OTHER, "out of memory");
         *documents += 1;
@@ -76,19 +77,20 @@ int command_tokenize(int argc, char **argv)
     bool force = false;
     char error[512];
     option options[] = {
-        {"tokenizer", OPTION_TEXT, &model, "TOKENIZER.model", "SentencePiece model, as beside Gemma checkpoints", NULL, 0,
-         true, false},
+        {"tokenizer", OPTION_TEXT, &model, "TOKENIZER.model", "SentencePiece model, as beside Gemma checkpoints", NULL,
+         0, true, false},
         {"out", OPTION_TEXT, &out, "T.npy", "token ids: uint16 when all fit, else uint32", NULL, 0, true, false},
         {"force", OPTION_FLAG, &force, NULL, "overwrite T.npy", NULL, 0, false, false},
     };
-    command_line line = {NAME,
-                         "--tokenizer TOKENIZER.model --out T.npy TEXT...",
-                         "Tokenizes text: .txt (one document a file), .jsonl (one a line, field \"text\"), each also .gz.\n"
-                         "BOS stands before each document.",
-                         options,
-                         sizeof options / sizeof *options,
-                         "TEXT file",
-                         {0}};
+    command_line line =
+        {NAME,
+         "--tokenizer TOKENIZER.model --out T.npy TEXT...",
+         "Tokenizes text: .txt (one document a file), .jsonl (one a line, field \"text\"), each also .gz.\n"
+         "BOS stands before each document.",
+         options,
+         sizeof options / sizeof *options,
+         "TEXT file",
+         {0}};
     parse_result parsed = options_parse(&line, argc, argv);
     ewc_context *context = NULL;
     tokenizer *t = NULL;

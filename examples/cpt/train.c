@@ -47,9 +47,11 @@ static int check_out(const training *t)
 {
     const train_options *o = t->o;
     if (path_same(o->out, o->model) || (o->anchor != NULL && path_same(o->out, o->anchor)))
-        return program_error(NAME, CPT_USAGE, "%s is the model to start from or the anchor: give another --out", o->out);
+        return program_error(NAME, CPT_USAGE, "%s is the model to start from or the anchor: give another --out",
+                             o->out);
     if (o->resume || o->force || !path_exists(o->out) || path_is_empty_directory(o->out)) return CPT_OK;
-    return program_error(NAME, CPT_INPUT, "%s exists: give --force to overwrite it, --resume to go on, or another --out", o->out);
+    return program_error(NAME, CPT_INPUT,
+                         "%s exists: give --force to overwrite it, --resume to go on, or another --out", o->out);
 }
 
 static int open_evaluations(training *t)
@@ -59,7 +61,8 @@ static int open_evaluations(training *t)
     if (t->evaluations == NULL) return program_error(NAME, CPT_OTHER, "out of memory");
     for (int64_t i = 0; i < list->count; i++) {
         const char *path;
-        if (!split_name(list->items[i], &t->evaluations[i].name, &path)) return program_error(NAME, CPT_OTHER, "out of memory");
+        if (!split_name(list->items[i], &t->evaluations[i].name, &path))
+            return program_error(NAME, CPT_OTHER, "out of memory");
         t->evaluation_count++;
         option_list file = {&path, 1};
         int code = open_data(NAME, t->context, t->model, &file, t->o->length, &t->evaluations[i].data);
@@ -96,7 +99,8 @@ static int make_rooms(training *t)
     t->batches = calloc((size_t)t->o->accumulate, sizeof *t->batches);
     if (t->rooms == NULL || t->batches == NULL) return program_error(NAME, CPT_OTHER, "out of memory");
     for (int64_t i = 0; i < t->o->accumulate; i++)
-        if (!batch_room_make(&t->rooms[i], t->o->batch, t->o->length)) return program_error(NAME, CPT_OTHER, "out of memory");
+        if (!batch_room_make(&t->rooms[i], t->o->batch, t->o->length))
+            return program_error(NAME, CPT_OTHER, "out of memory");
     return CPT_OK;
 }
 
@@ -104,10 +108,11 @@ static int make_rooms(training *t)
 static void describe_run(training *t)
 {
     const train_options *o = t->o;
-    snprintf(t->run_text, sizeof t->run_text, "tokens %lld, length %lld, batch %lld, accumulate %lld, order %d, seed %lld, "
-                                              "documents %d",
-             (long long)ewc_data_tokens(t->data), (long long)o->length, (long long)o->batch, (long long)o->accumulate, o->order,
-             (long long)o->seed, (int)o->documents);
+    snprintf(t->run_text, sizeof t->run_text,
+             "tokens %lld, length %lld, batch %lld, accumulate %lld, order %d, seed %lld, "
+             "documents %d",
+             (long long)ewc_data_tokens(t->data), (long long)o->length, (long long)o->batch, (long long)o->accumulate,
+             o->order, (long long)o->seed, (int)o->documents);
 }
 
 /* The run's description in the first line, then the evaluations before training, one a line: "NLL TOKENS NAME". */
@@ -120,7 +125,8 @@ static char *make_user_data(const training *t)
     size_t used = (size_t)snprintf(text, bytes, "%s\n", t->run_text);
     for (int64_t i = 0; i < t->evaluation_count; i++) {
         const evaluation *e = &t->evaluations[i];
-        used += (size_t)snprintf(text + used, bytes - used, "%a %lld %s\n", e->first.nll, (long long)e->first.tokens, e->name);
+        used += (size_t)snprintf(text + used, bytes - used, "%a %lld %s\n", e->first.nll, (long long)e->first.tokens,
+                                 e->name);
     }
     return text;
 }
@@ -154,8 +160,10 @@ static int resume(training *t)
     }
     size_t length = saved == NULL ? 0 : strcspn(saved, "\n");
     if (strlen(t->run_text) != length || strncmp(t->run_text, saved, length) != 0)
-        code = program_error(NAME, CPT_INPUT, "%s: the saved run read its data otherwise (%.*s), this one has %s: resume with the "
-                             "options that the run was started with", t->states, (int)length, saved == NULL ? "" : saved, t->run_text);
+        code = program_error(NAME, CPT_INPUT,
+                             "%s: the saved run read its data otherwise (%.*s), this one has %s: resume with the "
+                             "options that the run was started with",
+                             t->states, (int)length, saved == NULL ? "" : saved, t->run_text);
     else if (done > t->o->steps)
         code = program_error(NAME, CPT_USAGE, "%s has %lld steps behind it already, more than --steps %lld", t->o->out,
                              (long long)done, (long long)t->o->steps);
@@ -196,7 +204,8 @@ static int save_state(training *t)
 static int interrupted(training *t)
 {
     progress_clear(&t->shown);
-    if (ewc_trainer_steps(t->trainer) == 0) return program_error(NAME, CPT_INTERRUPTED, "interrupted before the first step");
+    if (ewc_trainer_steps(t->trainer) == 0)
+        return program_error(NAME, CPT_INTERRUPTED, "interrupted before the first step");
     int code = save_state(t);
     if (code != CPT_OK) return code;
     return program_error(NAME, CPT_INTERRUPTED, "interrupted after step %lld; the same command with --resume goes on",
@@ -330,15 +339,21 @@ int command_train(int argc, char **argv)
     train_options o;
     option table[TRAIN_OPTION_COUNT + EXTRA];
     train_options_table(&o, table);
-    table[TRAIN_OPTION_COUNT] = (option){"force", OPTION_FLAG, &o.force, NULL, "overwrite the model in --out and the log", NULL, 0,
-                                         false, false};
-    table[TRAIN_OPTION_COUNT + 1] = (option){"quiet", OPTION_FLAG, &o.quiet, NULL, "no progress", NULL, 0, false, false};
-    command_line line = {NAME,
-                         "--model DIR --data T.npy... --length T --batch B --steps N --lr X [options] --out DIR",
-                         "Trains every parameter of the model further on the data. With --fisher and --lambda the weights are held\n"
-                         "where the old text needs them. DIR becomes a Hugging Face directory; the state to resume from lies in\n"
-                         "DIR/training-state. In order, step s takes sequences s*B*K and following; at the end of the data it wraps.",
-                         table, TRAIN_OPTION_COUNT + EXTRA, NULL, {0}};
+    table[TRAIN_OPTION_COUNT] =
+        (option){"force", OPTION_FLAG, &o.force, NULL, "overwrite the model in --out and the log",
+                 NULL,    0,           false,    false};
+    table[TRAIN_OPTION_COUNT + 1] =
+        (option){"quiet", OPTION_FLAG, &o.quiet, NULL, "no progress", NULL, 0, false, false};
+    command_line line =
+        {NAME,
+         "--model DIR --data T.npy... --length T --batch B --steps N --lr X [options] --out DIR",
+         "Trains every parameter of the model further on the data. With --fisher and --lambda the weights are held\n"
+         "where the old text needs them. DIR becomes a Hugging Face directory; the state to resume from lies in\n"
+         "DIR/training-state. In order, step s takes sequences s*B*K and following; at the end of the data it wraps.",
+         table,
+         TRAIN_OPTION_COUNT + EXTRA,
+         NULL,
+         {0}};
     training t = {.o = &o, .first_token = -1};
     parse_result parsed = options_parse(&line, argc, argv);
     int code = parsed == PARSE_OK ? train_options_check(NAME, &o) : program_parse_exit(parsed);

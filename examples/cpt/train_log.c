@@ -81,8 +81,7 @@ void train_log_step(train_log *log, const ewc_step_statistics *s)
     json_integer(&json, "tokens", s->tokens);
     json_number(&json, "seconds", s->seconds);
     json_open(&json, "phase_seconds");
-    for (int i = 0; i < EWC_PHASE_COUNT; i++)
-        json_number(&json, ewc_phase_name((ewc_phase)i), s->phase_seconds[i]);
+    for (int i = 0; i < EWC_PHASE_COUNT; i++) json_number(&json, ewc_phase_name((ewc_phase)i), s->phase_seconds[i]);
     json_close(&json);
     json_end(&json);
 }

@@ -31,44 +31,47 @@ void train_options_table(train_options *o, option *table)
         {"data", OPTION_LIST, &o->data, "T.npy...", "token files of the new text", NULL, 0, true, false},
         {"length", OPTION_INTEGER, &o->length, "T", "tokens of a sequence", NULL, 1, true, false},
         {"batch", OPTION_INTEGER, &o->batch, "B", "sequences of a micro-batch", NULL, 1, true, false},
-        {"accumulate", OPTION_INTEGER, &o->accumulate, "K", "micro-batches of a step (default 1)", NULL, 1, false, false},
+        {"accumulate", OPTION_INTEGER, &o->accumulate, "K", "micro-batches of a step (default 1)", NULL, 1, false,
+         false},
         {"steps", OPTION_INTEGER, &o->steps, "N", "optimizer steps of the whole run", NULL, 1, true, false},
         {"lr", OPTION_NUMBER, &o->rate, "X", "peak learning rate", NULL, 0, true, false},
         {"schedule", OPTION_CHOICE, &o->schedule, NULL, "course of the learning rate", schedules, 0, false, false},
         {"warmup", OPTION_INTEGER, &o->warmup, "N", "steps of linear warm-up (default 0)", NULL, 0, false, false},
-        {"decay", OPTION_INTEGER, &o->decay, "N", "wsd: steps of the tail (default: a tenth of the run)", NULL, 0, false, false},
+        {"decay", OPTION_INTEGER, &o->decay, "N", "wsd: steps of the tail (default: a tenth of the run)", NULL, 0,
+         false, false},
         {"tail", OPTION_CHOICE, &o->tail, NULL, "wsd: shape of the tail", tails, 0, false, false},
-        {"final-ratio", OPTION_NUMBER, &o->final_ratio, "F", "last rate as a share of the peak (default 0)", NULL, 0, false,
-         false},
+        {"final-ratio", OPTION_NUMBER, &o->final_ratio, "F", "last rate as a share of the peak (default 0)", NULL, 0,
+         false, false},
         {"beta1", OPTION_NUMBER, &o->beta1, "X", "default 0.9", NULL, 0, false, false},
         {"beta2", OPTION_NUMBER, &o->beta2, "X", "default 0.999", NULL, 0, false, false},
         {"eps", OPTION_NUMBER, &o->epsilon, "X", "default 1e-8", NULL, 0, false, false},
-        {"weight-decay", OPTION_NUMBER, &o->weight_decay, "X", "default 0; norm weights are never decayed", NULL, 0, false,
-         false},
-        {"clip", OPTION_NUMBER, &o->clip, "C", "largest gradient norm (default 0: off)", NULL, 0, false, false},
-        {"clip-mode", OPTION_CHOICE, &o->clip_mode, NULL, "norm of the task gradient, or with the penalty's", clip_modes, 0,
+        {"weight-decay", OPTION_NUMBER, &o->weight_decay, "X", "default 0; norm weights are never decayed", NULL, 0,
          false, false},
-        {"fisher", OPTION_TEXT, &o->fisher, "F.safetensors", "Fisher of the old text, from ewc-cpt fisher", NULL, 0, false,
+        {"clip", OPTION_NUMBER, &o->clip, "C", "largest gradient norm (default 0: off)", NULL, 0, false, false},
+        {"clip-mode", OPTION_CHOICE, &o->clip_mode, NULL, "norm of the task gradient, or with the penalty's",
+         clip_modes, 0, false, false},
+        {"fisher", OPTION_TEXT, &o->fisher, "F.safetensors", "Fisher of the old text, from ewc-cpt fisher", NULL, 0,
+         false, false},
+        {"lambda", OPTION_NUMBER, &o->lambda, "L", "strength of the penalty; 0 is plain training", NULL, 0, false,
          false},
-        {"lambda", OPTION_NUMBER, &o->lambda, "L", "strength of the penalty; 0 is plain training", NULL, 0, false, false},
-        {"relative", OPTION_FLAG, &o->relative, NULL, "lambda is relative: divided by the Fisher's mean", NULL, 0, false,
-         false},
+        {"relative", OPTION_FLAG, &o->relative, NULL, "lambda is relative: divided by the Fisher's mean", NULL, 0,
+         false, false},
         {"l2", OPTION_FLAG, &o->l2, NULL, "plain L2 to the anchor instead of a Fisher", NULL, 0, false, false},
-        {"penalty", OPTION_CHOICE, &o->penalty, NULL, "how the penalty enters the step (docs/ewc.md)", penalties, 0, false,
-         false},
+        {"penalty", OPTION_CHOICE, &o->penalty, NULL, "how the penalty enters the step (docs/ewc.md)", penalties, 0,
+         false, false},
         {"anchor", OPTION_TEXT, &o->anchor, "DIR", "model that the penalty pulls to (default: --model)", NULL, 0, false,
          false},
-        {"freeze", OPTION_LIST, &o->freeze, "PATTERN...", "tensors that stay as they are, as shell patterns", NULL, 0, false,
-         false},
-        {"eval", OPTION_LIST, &o->evaluations, "NAME=T.npy", "token file to evaluate on; may be given again", NULL, 0, false,
-         false},
-        {"eval-every", OPTION_INTEGER, &o->evaluate_every, "N", "steps between evaluations (default: at both ends)", NULL, 1,
+        {"freeze", OPTION_LIST, &o->freeze, "PATTERN...", "tensors that stay as they are, as shell patterns", NULL, 0,
          false, false},
+        {"eval", OPTION_LIST, &o->evaluations, "NAME=T.npy", "token file to evaluate on; may be given again", NULL, 0,
+         false, false},
+        {"eval-every", OPTION_INTEGER, &o->evaluate_every, "N", "steps between evaluations (default: at both ends)",
+         NULL, 1, false, false},
         {"order", OPTION_CHOICE, &o->order, NULL, "order of the sequences", orders, 0, false, false},
         {"seed", OPTION_INTEGER, &o->seed, "S", "of the shuffled order (default 0)", NULL, 0, false, false},
         {"documents", OPTION_FLAG, &o->documents, NULL, "attention does not cross BOS", NULL, 0, false, false},
-        {"recompute", OPTION_CHOICE, &o->recompute, NULL, "what the backward pass computes again to save memory", recomputes,
-         0, false, false},
+        {"recompute", OPTION_CHOICE, &o->recompute, NULL, "what the backward pass computes again to save memory",
+         recomputes, 0, false, false},
         {"log", OPTION_TEXT, &o->log, "LOG.jsonl", "one JSON object per step and evaluation", NULL, 0, false, false},
         {"save-dtype", OPTION_CHOICE, &o->save_dtype, NULL, "of the final weights", dtypes, 0, false, false},
         {"save-every", OPTION_INTEGER, &o->save_every, "N", "steps between saves of the training state", NULL, 1, false,
@@ -82,7 +85,8 @@ void train_options_table(train_options *o, option *table)
 
 int train_options_check(const char *command, const train_options *o)
 {
-    if (o->fisher != NULL && o->l2) return program_error(command, CPT_USAGE, "--fisher and --l2 exclude each other: leave one");
+    if (o->fisher != NULL && o->l2)
+        return program_error(command, CPT_USAGE, "--fisher and --l2 exclude each other: leave one");
     if (o->lambda > 0 && o->fisher == NULL && !o->l2)
         return program_error(command, CPT_USAGE, "--lambda needs --fisher F.safetensors (or --l2)");
     if ((o->fisher != NULL || o->l2) && o->lambda < 0)
@@ -94,8 +98,8 @@ int train_options_check(const char *command, const train_options *o)
     if (o->resume && o->force)
         return program_error(command, CPT_USAGE, "--resume and --force exclude each other: leave one");
     if (o->warmup > o->steps)
-        return program_error(command, CPT_USAGE, "--warmup %lld is longer than --steps %lld: give fewer", (long long)o->warmup,
-                             (long long)o->steps);
+        return program_error(command, CPT_USAGE, "--warmup %lld is longer than --steps %lld: give fewer",
+                             (long long)o->warmup, (long long)o->steps);
     return CPT_OK;
 }
 

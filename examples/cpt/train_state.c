@@ -117,9 +117,12 @@ int train_state_resume(const char *directory, ewc_context *context, ewc_trainer 
             break;
         }
         status = ewc_trainer_resume(trainer, path, user_data);
-        if (status != EWC_OK && !is_damage(status)) code = program_fail(NAME, context, status);
-        else if (status != EWC_OK) fprintf(stderr, "train: %s is passed over: %s\n", path, ewc_last_error(context));
-        else fprintf(stderr, "train: resumed from %s\n", path);
+        if (status != EWC_OK && !is_damage(status))
+            code = program_fail(NAME, context, status);
+        else if (status != EWC_OK)
+            fprintf(stderr, "train: %s is passed over: %s\n", path, ewc_last_error(context));
+        else
+            fprintf(stderr, "train: resumed from %s\n", path);
         free(path);
     }
     if (code == CPT_OK && list.count > 0 && status != EWC_OK)
@@ -134,7 +137,8 @@ int train_state_clear(const char *directory)
     if (d == NULL && errno == ENOENT) return CPT_OK;
     if (d == NULL) return program_error(NAME, CPT_INPUT, "%s: cannot be read: %s", directory, strerror(errno));
     for (const struct dirent *entry = readdir(d); entry != NULL; entry = readdir(d)) {
-        char *path = strncmp(entry->d_name, PREFIX, sizeof PREFIX - 1) == 0 ? path_join(directory, entry->d_name) : NULL;
+        char *path =
+            strncmp(entry->d_name, PREFIX, sizeof PREFIX - 1) == 0 ? path_join(directory, entry->d_name) : NULL;
         if (path != NULL) remove_directory(path);
         free(path);
     }
