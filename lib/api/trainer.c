@@ -22,9 +22,10 @@ void ewc_trainer_options_default(ewc_trainer_options *options)
 
 const char *ewc_phase_name(ewc_phase phase)
 {
-    static const char *const names[EWC_PHASE_COUNT] = {
-        "embed", "norm", "rope", "attention", "mlp_activation", "loss", "gemm_qkv",
-        "gemm_attention_out", "gemm_mlp", "gemm_head", "clip", "update", "other"};
+    static const char *const names[EWC_PHASE_COUNT] = {"embed",          "norm",      "rope",     "attention",
+                                                       "mlp_activation", "loss",      "gemm_qkv", "gemm_attention_out",
+                                                       "gemm_mlp",       "gemm_head", "clip",     "update",
+                                                       "other"};
     return (unsigned)phase < EWC_PHASE_COUNT ? names[phase] : "unknown";
 }
 
@@ -50,8 +51,9 @@ static ewc_status check_options(ewc_model *model, const ewc_trainer_options *o)
     ewc_context *ctx = model->ctx;
     double rate;
     if (o->struct_size != sizeof *o)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "options: struct_size: expected %zu, found %zu; fill the struct with "
-                                                  "ewc_trainer_options_default()",
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT,
+                         "options: struct_size: expected %zu, found %zu; fill the struct with "
+                         "ewc_trainer_options_default()",
                          sizeof *o, o->struct_size);
     EWCI_TRY(ewc_schedule_rate(ctx, &o->schedule, 1, &rate));
     EWCI_TRY(check_number(ctx, "beta1", o->beta1, 0, 1));
@@ -62,15 +64,17 @@ static ewc_status check_options(ewc_model *model, const ewc_trainer_options *o)
     if ((unsigned)o->form > EWC_PENALTY_PROXIMAL)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "form: expected an ewc_penalty_form, found %d", (int)o->form);
     if (o->clip_mode == EWC_CLIP_TOTAL && o->form != EWC_PENALTY_GRADIENT)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT,
-                         "clip_mode: EWC_CLIP_TOTAL needs form EWC_PENALTY_GRADIENT: in the proximal form the penalty has "
-                         "no gradient to clip");
+        return ewci_fail(
+            ctx, EWC_ERROR_ARGUMENT,
+            "clip_mode: EWC_CLIP_TOTAL needs form EWC_PENALTY_GRADIENT: in the proximal form the penalty has "
+            "no gradient to clip");
     if (o->clip_mode != EWC_CLIP_TASK && o->clip_mode != EWC_CLIP_TOTAL)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "clip_mode: expected an ewc_clip_mode, found %d", (int)o->clip_mode);
     if (o->max_sequences < 1 || o->max_length < 1 || o->max_sequences > INT32_MAX / o->max_length)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT,
-                         "max_sequences, max_length: expected the largest micro-batch, at least 1 x 1, found %lld x %lld",
-                         (long long)o->max_sequences, (long long)o->max_length);
+        return ewci_fail(
+            ctx, EWC_ERROR_ARGUMENT,
+            "max_sequences, max_length: expected the largest micro-batch, at least 1 x 1, found %lld x %lld",
+            (long long)o->max_sequences, (long long)o->max_length);
     return check_recompute(ctx, o, model->config.layers);
 }
 
@@ -103,7 +107,9 @@ ewc_status ewc_trainer_create(ewc_model *model, const ewc_trainer_options *optio
     void *memory;
     if (model == NULL || options == NULL || out == NULL)
         return ewci_fail(model == NULL ? NULL : model->ctx, EWC_ERROR_ARGUMENT, "ewc_trainer_create: %s is NULL",
-                         model == NULL ? "model" : options == NULL ? "options" : "trainer");
+                         model == NULL     ? "model"
+                         : options == NULL ? "options"
+                                           : "trainer");
     EWCI_TRY(check_options(model, options));
     EWCI_TRY(ewci_plan_check_trainer(model, options));
     EWCI_TRY(ewci_alloc_array(model->ctx, 1, sizeof(ewc_trainer), "a trainer", &memory));
@@ -157,10 +163,11 @@ static ewc_status check_pair(ewc_trainer *trainer, const ewc_anchor *anchor, con
     EWCI_TRY(ewc_anchor_fingerprint(anchor, &of_anchor));
     of_fisher = ewci_fisher_model_fingerprint(fisher);
     if (of_anchor == of_fisher) return EWC_OK;
-    return ewci_fail(model->ctx, EWC_ERROR_MISMATCH,
-                     "the Fisher belongs to a model with fingerprint %016llx, the anchor has %016llx: estimate the Fisher on "
-                     "the anchor's weights, or allow another model's",
-                     (unsigned long long)of_fisher, (unsigned long long)of_anchor);
+    return ewci_fail(
+        model->ctx, EWC_ERROR_MISMATCH,
+        "the Fisher belongs to a model with fingerprint %016llx, the anchor has %016llx: estimate the Fisher on "
+        "the anchor's weights, or allow another model's",
+        (unsigned long long)of_fisher, (unsigned long long)of_anchor);
 }
 
 ewc_status ewc_trainer_add_anchor(ewc_trainer *trainer, ewc_anchor *anchor, ewc_fisher *fisher, double lambda,

@@ -79,7 +79,9 @@ ewc_status ewc_update(ewc_context *context, int64_t n, const ewc_update_buffers 
 {
     if (context == NULL || buffers == NULL || options == NULL)
         return ewci_fail(context, EWC_ERROR_ARGUMENT, "ewc_update: %s is NULL",
-                         context == NULL ? "context" : buffers == NULL ? "buffers" : "options");
+                         context == NULL   ? "context"
+                         : buffers == NULL ? "buffers"
+                                           : "options");
     EWCI_TRY(check_count(context, n));
     EWCI_TRY(check_options(context, options));
     if (n > 0) {
@@ -112,7 +114,9 @@ ewc_status ewc_penalty_evaluate(ewc_context *context, int64_t n, const ewc_updat
 {
     if (context == NULL || buffers == NULL || statistics == NULL)
         return ewci_fail(context, EWC_ERROR_ARGUMENT, "ewc_penalty_evaluate: %s is NULL",
-                         context == NULL ? "context" : buffers == NULL ? "buffers" : "statistics");
+                         context == NULL   ? "context"
+                         : buffers == NULL ? "buffers"
+                                           : "statistics");
     EWCI_TRY(check_count(context, n));
     EWCI_TRY(check_range(context, "lambda", lambda, 0, (double)INFINITY));
     if (n > 0) EWCI_TRY(check_penalty_buffers(context, buffers));

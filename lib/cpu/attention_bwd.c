@@ -129,7 +129,7 @@ ewc_status ewci_cpu_attention_bwd(ewci_device *device, const ewci_attention *sha
                             .d_o = d_o,
                             .thread_scratch = scratch};
     if (shared) j.partial = j.thread_scratch + device->threads * ewci_attention_thread_scratch(shape);
-    ewci_parallel(device->threads, run_slice, &j);
-    if (shared) ewci_parallel(device->threads, reduce_slice, &j);
+    ewci_parallel(ewci_team(device, 8 * shape->tokens * shape->heads * shape->head_dim), run_slice, &j);
+    if (shared) ewci_parallel(ewci_team(device, shape->tokens * shape->heads * shape->head_dim), reduce_slice, &j);
     return EWC_OK;
 }

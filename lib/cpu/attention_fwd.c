@@ -55,7 +55,8 @@ static void run_tile(const ewci_attention_job *j, const tile *t, float *scratch)
         ewci_sgemm(false, false, rows, d, key_end - key, 1.0F, s, key_end - key, v, j->stride, 1.0F, out, d);
     }
     for (int64_t i = 0; i < rows; i++) {
-        j->device->kernels->scale_row(j->o + (t->first + i) * a->heads * d + t->head * d, out + i * d, 1.0F / sum[i], d);
+        j->device->kernels->scale_row(j->o + (t->first + i) * a->heads * d + t->head * d, out + i * d, 1.0F / sum[i],
+                                      d);
         j->lse[(t->first + i) * a->heads + t->head] = maximum[i] + logf(sum[i]);
     }
 }
@@ -87,6 +88,6 @@ ewc_status ewci_cpu_attention_fwd(ewci_device *device, const ewci_attention *sha
                             .o = o,
                             .lse = lse,
                             .thread_scratch = scratch};
-    ewci_parallel(device->threads, run_slice, &j);
+    ewci_parallel(ewci_team(device, 8 * shape->tokens * shape->heads * shape->head_dim), run_slice, &j);
     return EWC_OK;
 }

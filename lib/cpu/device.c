@@ -128,6 +128,13 @@ ewc_status ewci_cpu_open(ewc_context *ctx, const ewc_context_options *options, e
     return EWC_OK;
 }
 
+int ewci_team(const ewci_device *device, int64_t elements)
+{
+    enum { SHARE = 8192 };
+    int64_t worth = elements / SHARE;
+    return worth >= device->threads ? device->threads : worth < 1 ? 1 : (int)worth;
+}
+
 void ewci_cpu_close(ewci_device *device)
 {
     if (device == NULL) return;
@@ -191,7 +198,7 @@ static void zero_slice(void *argument, int index, int count)
 ewc_status ewci_cpu_zero(ewci_device *device, void *destination, size_t bytes)
 {
     zero_job job = {destination, (int64_t)bytes};
-    ewci_parallel(bytes < (1 << 18) ? 1 : device->threads, zero_slice, &job);
+    ewci_parallel(ewci_team(device, (int64_t)(bytes / 16)), zero_slice, &job);
     return EWC_OK;
 }
 

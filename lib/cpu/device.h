@@ -10,6 +10,10 @@
 /* Elements of a tile: 256 x 512, half a megabyte. */
 enum { EWCI_TILE_ROWS = 256, EWCI_TILE_COLUMNS = 512, EWCI_TILE = EWCI_TILE_ROWS * EWCI_TILE_COLUMNS };
 
+/* Threads worth starting for work on so many elements: a parallel region costs what a few thousand elements do, and far more when
+ * other programs want the processors too. */
+int ewci_team(const ewci_device *device, int64_t elements);
+
 struct ewci_device {
     ewc_context *ctx;
     int threads;

@@ -35,6 +35,6 @@ ewc_status ewci_cpu_gemm_square(ewci_device *device, int64_t m, int64_t n, int64
                                 const void *b, int64_t ldb, float weight, float *fisher)
 {
     product p = {device, m, n, k, lda, ldb, a, b, weight, fisher};
-    if (m > 0 && n > 0) ewci_parallel(device->threads, run_slice, &p);
+    if (m > 0 && n > 0) ewci_parallel(ewci_team(device, m * n * (k / 16 + 1)), run_slice, &p);
     return EWC_OK;
 }

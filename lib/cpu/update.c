@@ -58,7 +58,7 @@ static void update_chunk(void *argument, int chunk, int64_t first, int64_t count
     const ewci_device *device = j->device;
     const ewc_update_buffers *b = j->buffers;
     float weights[BLOCK], first_moment[BLOCK], second_moment[BLOCK], gradient[BLOCK], fisher[BLOCK], anchor[BLOCK];
-    ewci_penalty_lanes lanes = {{0}, {0}, {0}};
+    ewci_penalty_lanes lanes = {{0}, {0}, {0}}, before = {{0}, {0}, {0}};
     int64_t block = j->direct ? count : BLOCK;
     for (int64_t i = first; i < first + count; i += block) {
         int64_t n = first + count - i < block ? first + count - i : block;
@@ -71,16 +71,14 @@ static void update_chunk(void *argument, int chunk, int64_t first, int64_t count
             f = ewci_block_read(device, b->fisher, i, n, fisher);
             a = ewci_block_read(device, b->anchor, i, n, anchor);
         }
-        if (j->distances) {
-            device->kernels->penalty_block(n, w, f, a, &lanes);
-            for (int l = 0; l < EWCI_LANES; l++) lanes.nonfinite[l] = 0; /* those of before the update do not count */
-        }
+        if (j->distances) device->kernels->penalty_block(n, w, f, a, &before);
         device->kernels->update_block(n, w, m, v, g, f, a, &j->parameters, &lanes);
         ewci_block_write(device, b->weight, i, n, w);
         ewci_block_write(device, b->m, i, n, m);
         ewci_block_write(device, b->v, i, n, v);
     }
-    j->sums[chunk] = ewci_penalty_sum_lanes(&lanes);
+    j->sums[chunk] = ewci_penalty_sum_lanes(j->distances ? &before : &lanes);
+    j->sums[chunk].nonfinite = ewci_penalty_sum_lanes(&lanes).nonfinite; /* after the update */
 }
 
 ewc_status ewci_cpu_update(ewci_device *device, int64_t n, const ewc_update_buffers *buffers,

@@ -82,7 +82,7 @@ static ewc_status scan_hex(scanner *s, unsigned *code)
 /* \uXXXX, the backslash and u read already: surrogates must come as a pair, and U+0000 would cut C strings short. */
 static ewc_status scan_code(scanner *s)
 {
-    unsigned high, low;
+    unsigned high = 0, low = 0;
     size_t start = s->at - 2;
     EWCI_TRY(scan_hex(s, &high));
     if (high == 0) return refuse_at(s, start, "text without NUL", "\\u0000");

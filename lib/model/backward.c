@@ -43,8 +43,8 @@ static ewc_status junction_rows(ewci_run *run, const junction *j, int64_t first,
 {
     int64_t hidden = run->model->config.hidden_size;
     void *dy = ewci_at(run, run->w->dy, first * hidden);
-    return run->ops->rmsnorm_residual_bwd(run->device, dy, ewci_at(run, run->w->dx, first * hidden), dw_post, dw_pre, dy,
-                                          ewci_at(run, j->out, first * hidden), ewci_at(run, j->o, first * hidden),
+    return run->ops->rmsnorm_residual_bwd(run->device, dy, ewci_at(run, run->w->dx, first * hidden), dw_post, dw_pre,
+                                          dy, ewci_at(run, j->out, first * hidden), ewci_at(run, j->o, first * hidden),
                                           ewci_weight(run, j->w_post), ewci_weight(run, j->w_pre), j->rstd_post + first,
                                           j->rstd_pre + first, rows, hidden);
 }
@@ -187,8 +187,9 @@ static ewc_status backward_first_norm(ewci_run *run)
         int64_t first = b * length;
         EWCI_TRY(run->ops->zero(run->device, w->norm_gradient, (size_t)hidden * sizeof(float)));
         EWCI_TRY(run->ops->rmsnorm_bwd(run->device, ewci_at(run, w->dx, first * hidden), w->norm_gradient,
-                                       ewci_at(run, w->dy, first * hidden), ewci_at(run, w->layers[0].x, first * hidden),
-                                       weight, w->layers[0].rstd_input + first, length, hidden, true));
+                                       ewci_at(run, w->dy, first * hidden),
+                                       ewci_at(run, w->layers[0].x, first * hidden), weight,
+                                       w->layers[0].rstd_input + first, length, hidden, true));
         if (ewci_sequence_weight(run, b) != 0)
             EWCI_TRY(square_vector(run, norm, w->norm_gradient, ewci_sequence_weight(run, b)));
     }

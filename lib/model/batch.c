@@ -61,10 +61,11 @@ ewc_status ewci_batch_check(ewc_model *model, const ewc_batch *batch, int64_t *s
     }
     if (batch->document_start != NULL) EWCI_TRY(check_documents(model, batch));
     if (longest_document(batch) > model->config.max_position)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT,
-                         "batch: a document of %lld tokens is longer than the model's max_position_embeddings, %lld; use "
-                         "shorter sequences",
-                         (long long)longest_document(batch), (long long)model->config.max_position);
+        return ewci_fail(
+            ctx, EWC_ERROR_ARGUMENT,
+            "batch: a document of %lld tokens is longer than the model's max_position_embeddings, %lld; use "
+            "shorter sequences",
+            (long long)longest_document(batch), (long long)model->config.max_position);
     *scored = count;
     return EWC_OK;
 }

@@ -79,7 +79,8 @@ ewc_status ewci_model_outputs(ewc_model *model, ewc_dtype dtype, ewci_values_cal
 {
     void *memory;
     const ewci_layout *layout = &model->layout;
-    EWCI_TRY(ewci_alloc_array(model->ctx, layout->tensor_count, sizeof(ewci_tensor_output), "a list of tensors", &memory));
+    EWCI_TRY(
+        ewci_alloc_array(model->ctx, layout->tensor_count, sizeof(ewci_tensor_output), "a list of tensors", &memory));
     ewci_tensor_output *outputs = memory;
     for (int64_t t = 0; t < layout->tensor_count; t++) {
         const ewc_tensor_info *info = &layout->tensors[t];

@@ -24,7 +24,7 @@ static int64_t list_scored_rows(const ewci_run *run, int64_t first_row, int64_t 
 /* Rows first..first+count of the list; contiguous ones need no gathering. */
 typedef struct chunk {
     int64_t count;
-    int64_t first_row;   /* of the batch, when contiguous */
+    int64_t first_row; /* of the batch, when contiguous */
     bool contiguous;
     const int32_t *rows; /* device: the rows' numbers */
 } chunk;
@@ -78,8 +78,7 @@ static ewc_status chunk_backward(ewci_run *run, const chunk *k, const void *x)
                run->ops->gemm(run->device, true, false, vocab, hidden, k->count, w->logits, vocab, x, hidden,
                               run->embedding_gradient, hidden, true));
     if (!k->contiguous) /* each row once: adding to zero puts it in its place */
-        EWCI_PHASE(run, EWC_PHASE_EMBED,
-                   run->ops->embed_bwd(run->device, w->dy, dx, k->rows, k->count, hidden, 1.0F));
+        EWCI_PHASE(run, EWC_PHASE_EMBED, run->ops->embed_bwd(run->device, w->dy, dx, k->rows, k->count, hidden, 1.0F));
     return EWC_OK;
 }
 

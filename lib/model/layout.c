@@ -66,14 +66,16 @@ ewc_status ewci_layout_create(ewc_context *ctx, const ewc_model_config *config, 
     ewc_status status;
     void *memory;
     EWCI_TRY_GOTO(status, fail, ewci_config_check(ctx, config));
-    EWCI_TRY_GOTO(status, fail, ewci_alloc_array(ctx, TENSORS_PER_LAYER * config->layers + 2, sizeof *layout.tensors,
-                                                 "the tensor list", &memory));
+    EWCI_TRY_GOTO(status, fail,
+                  ewci_alloc_array(ctx, TENSORS_PER_LAYER * config->layers + 2, sizeof *layout.tensors,
+                                   "the tensor list", &memory));
     layout.tensors = memory;
     EWCI_TRY_GOTO(status, fail,
                   ewci_alloc_array(ctx, config->layers, sizeof *layout.layers, "the layer list", &memory));
     layout.layers = memory;
-    EWCI_TRY_GOTO(status, fail, append(&b, "model.embed_tokens.weight", config->vocab_size, config->hidden_size, 0,
-                                       &layout.embedding));
+    EWCI_TRY_GOTO(status, fail,
+                  append(&b, "model.embed_tokens.weight", config->vocab_size, config->hidden_size, 0,
+                         &layout.embedding));
     for (int64_t layer = 0; layer < config->layers; layer++)
         EWCI_TRY_GOTO(status, fail, append_layer(&b, config, layer));
     EWCI_TRY_GOTO(status, fail, append(&b, "model.norm.weight", config->hidden_size, 1, 1, &layout.final_norm));

@@ -11,9 +11,9 @@ typedef struct ewci_run {
     struct ewci_workspace *w;
     const ewci_ops *ops;
     ewci_device *device;
-    int64_t rows;    /* B*L */
-    bool backward;   /* mode is not LOSS */
-    bool squares;    /* per-sequence squares into sink.fisher */
+    int64_t rows;              /* B*L */
+    bool backward;             /* mode is not LOSS */
+    bool squares;              /* per-sequence squares into sink.fisher */
     float *embedding_gradient; /* [vocab, hidden] device: the sink's, or scratch of the per-sequence mode */
 } ewci_run;
 
@@ -56,12 +56,12 @@ static inline const float *ewci_weight(const ewci_run *run, int64_t offset)
 double ewci_now(void);
 
 /* Runs an operation, adds its time to the phase, returns its failure from the calling function. */
-#define EWCI_PHASE(run, phase, call)                                                                                   \
-    do {                                                                                                               \
-        double ewci_start_ = (run)->model->phase_seconds == NULL ? 0 : ewci_now();                                     \
-        ewc_status ewci_phase_status_ = (call);                                                                        \
-        if ((run)->model->phase_seconds != NULL) (run)->model->phase_seconds[phase] += ewci_now() - ewci_start_;       \
-        if (ewci_phase_status_ != EWC_OK) return ewci_phase_status_;                                                   \
+#define EWCI_PHASE(run, phase, call)                                                                             \
+    do {                                                                                                         \
+        double ewci_start_ = (run)->model->phase_seconds == NULL ? 0 : ewci_now();                               \
+        ewc_status ewci_phase_status_ = (call);                                                                  \
+        if ((run)->model->phase_seconds != NULL) (run)->model->phase_seconds[phase] += ewci_now() - ewci_start_; \
+        if (ewci_phase_status_ != EWC_OK) return ewci_phase_status_;                                             \
     } while (0)
 
 #endif

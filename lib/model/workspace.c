@@ -184,10 +184,7 @@ void ewci_workspace_place(struct ewci_workspace *w, const ewc_model_config *c, c
     share_layers(w, c, &slot);
     place_inputs(&a, w, c);
     place_backward(&a, w, c);
-    ewci_attention shape = {.tokens = w->tokens,
-                            .heads = c->heads,
-                            .kv_heads = c->kv_heads,
-                            .head_dim = c->head_dim};
+    ewci_attention shape = {.tokens = w->tokens, .heads = c->heads, .kv_heads = c->kv_heads, .head_dim = c->head_dim};
     w->attention_scratch = take_bytes(&a, ops->attention_scratch(device, &shape));
     w->scratch_bytes = a.used - w->activation_bytes;
 
@@ -244,8 +241,7 @@ ewc_status ewci_model_reserve(ewc_model *model, int64_t tokens, bool training, c
     EWCI_TRY_GOTO(status, fail,
                   ewci_alloc_array(ctx, c->layers + 1, sizeof *w->layers, "the layers' activations", &memory));
     w->layers = memory;
-    EWCI_TRY_GOTO(status, fail,
-                  ewci_alloc_array(ctx, w->tokens, HOST_BYTES_PER_TOKEN, "row lists", &w->host_memory));
+    EWCI_TRY_GOTO(status, fail, ewci_alloc_array(ctx, w->tokens, HOST_BYTES_PER_TOKEN, "row lists", &w->host_memory));
     w->sequence_ids = w->host_memory;
     w->host_rows = (int32_t *)(w->sequence_ids + w->tokens);
     w->host_ids = w->host_rows + w->tokens;

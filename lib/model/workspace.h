@@ -11,19 +11,19 @@
 
 /* One layer's activations; T tokens, H hidden, F intermediate, q heads * head_dim, Q = q + 2 * kv_heads * head_dim. */
 typedef struct ewci_activations {
-    void *x;                 /* [T,H] residual stream entering the layer */
-    float *rstd_input;       /* [T] of the input norm */
-    void *input_normed;      /* [T,H]; dropped from ELEMENTWISE on */
-    void *qkv;               /* [T,Q] after rotation; dropped at LAYER */
-    void *attention;         /* [T,q] heads' outputs; dropped at LAYER */
-    float *lse;              /* [T,heads]; dropped at LAYER */
-    void *attention_out;     /* [T,H] after o_proj; dropped at LAYER */
+    void *x;                                           /* [T,H] residual stream entering the layer */
+    float *rstd_input;                                 /* [T] of the input norm */
+    void *input_normed;                                /* [T,H]; dropped from ELEMENTWISE on */
+    void *qkv;                                         /* [T,Q] after rotation; dropped at LAYER */
+    void *attention;                                   /* [T,q] heads' outputs; dropped at LAYER */
+    float *lse;                                        /* [T,heads]; dropped at LAYER */
+    void *attention_out;                               /* [T,H] after o_proj; dropped at LAYER */
     float *rstd_post_attention, *rstd_pre_feedforward; /* [T]; dropped at LAYER */
-    void *x_middle;          /* [T,H] residual stream between attention and MLP; dropped at LAYER */
-    void *feedforward_normed; /* [T,H]; dropped from ELEMENTWISE on */
-    void *gate_up;           /* [T,2F]; dropped from MLP on */
-    void *activated;         /* [T,F]; dropped from ELEMENTWISE on */
-    void *down;              /* [T,H] after down_proj; dropped at LAYER */
+    void *x_middle;               /* [T,H] residual stream between attention and MLP; dropped at LAYER */
+    void *feedforward_normed;     /* [T,H]; dropped from ELEMENTWISE on */
+    void *gate_up;                /* [T,2F]; dropped from MLP on */
+    void *activated;              /* [T,F]; dropped from ELEMENTWISE on */
+    void *down;                   /* [T,H] after down_proj; dropped at LAYER */
     float *rstd_post_feedforward; /* [T] */
 } ewci_activations;
 
@@ -31,24 +31,25 @@ struct ewci_workspace {
     int64_t tokens; /* capacity T */
     bool training;
     uint8_t recompute[EWC_MAX_LAYERS];
-    void *memory; /* the arena */
+    void *memory;                                         /* the arena */
     size_t activation_bytes, scratch_bytes, logits_bytes; /* parts of the arena, in this order */
 
-    ewci_activations *layers; /* [config.layers + 1]; the last has only x and rstd_input and input_normed: the final norm */
-    int64_t chunk;            /* rows of logits at a time */
-    void *logits;             /* [chunk, vocab] */
-    float *chunk_nll;         /* [chunk] */
+    ewci_activations
+        *layers;      /* [config.layers + 1]; the last has only x and rstd_input and input_normed: the final norm */
+    int64_t chunk;    /* rows of logits at a time */
+    void *logits;     /* [chunk, vocab] */
+    float *chunk_nll; /* [chunk] */
     void *chunk_hidden, *chunk_gradient; /* [chunk,H] rows gathered where only some are scored */
-    int32_t *chunk_targets;   /* [chunk] */
-    float *chunk_weights;     /* [chunk] */
+    int32_t *chunk_targets;              /* [chunk] */
+    float *chunk_weights;                /* [chunk] */
 
     int32_t *tokens_in, *targets, *positions, *document_start, *scored_rows; /* [T] device copies */
-    int32_t *compact_ids;  /* [B,2,L] per-sequence squares: distinct input ids, then each token's place among them */
-    float *row_weight; /* [T] */
-    float *rope_table;       /* [T, head_dim] */
+    int32_t *compact_ids; /* [B,2,L] per-sequence squares: distinct input ids, then each token's place among them */
+    float *row_weight;    /* [T] */
+    float *rope_table;    /* [T, head_dim] */
     void *attention_scratch;
 
-    void *dx, *dy;         /* [T,H] gradient of the residual stream and of a norm's output */
+    void *dx, *dy;                 /* [T,H] gradient of the residual stream and of a norm's output */
     void *d_gate_up, *d_activated; /* [T,2F], [T,F] */
     void *d_qkv, *d_attention;     /* [T,Q], [T,q]: the same memory as the MLP's, never alive together */
     float *embedding_rows; /* [T,H] per-sequence squares: the head's gradient of the rows that also are inputs */

@@ -53,8 +53,9 @@ ewc_status ewci_fisher_flat(ewc_model *model, ewc_estimator estimator, ewc_fishe
     fisher->info = (ewc_fisher_info){.struct_size = sizeof fisher->info, .estimator = estimator, .unit = unit};
     EWCI_TRY_GOTO(status, fail, ewci_model_fingerprint(model, &fisher->info.model_fingerprint));
     EWCI_TRY_GOTO(status, fail, ewci_views_flat(model, "the Fisher", &fisher->views));
-    EWCI_TRY_GOTO(status, fail, model->ctx->ops->zero(model->ctx->device, fisher->views.flat,
-                                                      (size_t)model->layout.parameters * sizeof(float)));
+    EWCI_TRY_GOTO(status, fail,
+                  model->ctx->ops->zero(model->ctx->device, fisher->views.flat,
+                                        (size_t)model->layout.parameters * sizeof(float)));
     *out = fisher;
     return EWC_OK;
 fail:
@@ -87,8 +88,8 @@ static ewc_status check_tensor(ewc_fisher *fisher, int64_t t, float *block, doub
                 continue;
             }
             return ewci_fail(fisher->model->ctx, EWC_ERROR_NOT_FINITE,
-                             "the Fisher of %s: expected finite values of 0 or more, found %g at element %lld", info->name,
-                             (double)block[i], (long long)(first + i));
+                             "the Fisher of %s: expected finite values of 0 or more, found %g at element %lld",
+                             info->name, (double)block[i], (long long)(first + i));
         }
         *sum += part;
     }
@@ -164,7 +165,8 @@ ewc_status ewci_fisher_unit_values(ewc_model *model, ewc_fisher **out)
     ewc_status status = EWC_OK;
     for (int64_t first = 0; first < total && status == EWC_OK; first += 1024) {
         int64_t n = total - first < 1024 ? total - first : 1024;
-        status = model->ctx->ops->copy_in(model->ctx->device, fisher->views.flat + first, block, (size_t)n * sizeof *block);
+        status =
+            model->ctx->ops->copy_in(model->ctx->device, fisher->views.flat + first, block, (size_t)n * sizeof *block);
     }
     if (status == EWC_OK) status = ewci_fisher_seal(fisher);
     if (status == EWC_OK)
@@ -210,11 +212,11 @@ ewc_status ewc_fisher_from_trainer(ewc_trainer *trainer, ewc_fisher **out)
 ewc_status ewc_fisher_describe(const ewc_fisher *fisher, ewc_fisher_info *info)
 {
     if (fisher == NULL || info == NULL)
-        return ewci_fail(fisher == NULL ? NULL : fisher->model->ctx, EWC_ERROR_ARGUMENT, "ewc_fisher_describe: %s is NULL",
-                         fisher == NULL ? "fisher" : "info");
+        return ewci_fail(fisher == NULL ? NULL : fisher->model->ctx, EWC_ERROR_ARGUMENT,
+                         "ewc_fisher_describe: %s is NULL", fisher == NULL ? "fisher" : "info");
     if (info->struct_size != sizeof *info)
-        return ewci_fail(fisher->model->ctx, EWC_ERROR_ARGUMENT, "info.struct_size: expected %zu, found %zu", sizeof *info,
-                         info->struct_size);
+        return ewci_fail(fisher->model->ctx, EWC_ERROR_ARGUMENT, "info.struct_size: expected %zu, found %zu",
+                         sizeof *info, info->struct_size);
     *info = fisher->info;
     return EWC_OK;
 }

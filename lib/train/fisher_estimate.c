@@ -49,8 +49,7 @@ ewc_status ewc_fisher_create(ewc_model *model, const ewc_fisher_options *options
     EWCI_TRY(ewci_fisher_flat(model, options->estimator, options->unit, &fisher));
     fisher->seed = options->seed;
     bool squares = options->estimator == EWC_FISHER_EMPIRICAL;
-    fisher->gradient_count =
-        squares ? model->config.vocab_size * model->config.hidden_size : model->layout.parameters;
+    fisher->gradient_count = squares ? model->config.vocab_size * model->config.hidden_size : model->layout.parameters;
     ewc_status status = model->ctx->ops->alloc(model->ctx->device, (size_t)fisher->gradient_count * sizeof(float),
                                                "the Fisher's gradient", &memory);
     if (status == EWC_OK) {
@@ -184,7 +183,8 @@ static ewc_status check_mergeable(const ewc_fisher *a, const ewc_fisher *b)
                          ewc_estimator_name(a->info.estimator), ewc_fisher_unit_name(a->info.unit),
                          ewc_estimator_name(b->info.estimator), ewc_fisher_unit_name(b->info.unit));
     if (a->info.model_fingerprint != b->info.model_fingerprint)
-        return ewci_fail(ctx, EWC_ERROR_MISMATCH, "the other Fisher: expected one of the same weights (%016llx), found %016llx",
+        return ewci_fail(ctx, EWC_ERROR_MISMATCH,
+                         "the other Fisher: expected one of the same weights (%016llx), found %016llx",
                          (unsigned long long)a->info.model_fingerprint, (unsigned long long)b->info.model_fingerprint);
     return EWC_OK;
 }

@@ -36,7 +36,8 @@ ewc_status ewc_fisher_save(ewc_fisher *fisher, const char *path, ewc_dtype dtype
     ewc_context *ctx = fisher->model->ctx;
     EWCI_TRY(ewci_fisher_check_ready(fisher));
     if (dtype != EWC_F32 && dtype != EWC_BF16)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "dtype: expected EWC_F32 or EWC_BF16 (f16 cannot hold a Fisher's range), found %d",
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT,
+                         "dtype: expected EWC_F32 or EWC_BF16 (f16 cannot hold a Fisher's range), found %d",
                          (int)dtype);
     snprintf(numbers[0], sizeof numbers[0], "%lld", (long long)fisher->info.sequences);
     snprintf(numbers[1], sizeof numbers[1], "%lld", (long long)fisher->info.tokens);
@@ -54,8 +55,8 @@ ewc_status ewc_fisher_save(ewc_fisher *fisher, const char *path, ewc_dtype dtype
                                     {"data_fingerprint", numbers[4]},
                                     {"library_version", ewc_version()}};
     EWCI_TRY(ewci_model_outputs(fisher->model, dtype, ewci_views_read, &fisher->views, &outputs));
-    ewc_status status = ewci_safetensors_write(ctx, path, fisher->model->layout.tensor_count, outputs, PAIRS, pairs,
-                                               overwrite != 0);
+    ewc_status status =
+        ewci_safetensors_write(ctx, path, fisher->model->layout.tensor_count, outputs, PAIRS, pairs, overwrite != 0);
     ewci_free(ctx, outputs);
     return status;
 }
@@ -128,8 +129,9 @@ static ewc_status find_entries(const ewc_fisher *fisher, const ewci_tensor_entry
         const ewc_tensor_info *info = &layout->tensors[t];
         EWCI_TRY(ewci_safetensors_tensor(fisher->file, info->name, info->rows, info->columns, &entries[t]));
         if (entries[t]->dtype == EWC_F16)
-            return ewci_fail(fisher->model->ctx, EWC_ERROR_UNSUPPORTED, "%s: %s: dtype: expected F32 or BF16, found F16",
-                             ewci_safetensors_path(fisher->file), info->name);
+            return ewci_fail(fisher->model->ctx, EWC_ERROR_UNSUPPORTED,
+                             "%s: %s: dtype: expected F32 or BF16, found F16", ewci_safetensors_path(fisher->file),
+                             info->name);
     }
     return EWC_OK;
 }

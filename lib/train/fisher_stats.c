@@ -15,8 +15,8 @@ typedef struct survey {
     const ewc_fisher *fisher;
     int64_t first_tensor, end_tensor;
     float *block;
-    int64_t *high;              /* [BINS] counts of the upper 16 bits */
-    int64_t *low[RANKS];        /* [BINS] counts of the lower 16 bits within a rank's bin */
+    int64_t *high;       /* [BINS] counts of the upper 16 bits */
+    int64_t *low[RANKS]; /* [BINS] counts of the lower 16 bits within a rank's bin */
     uint32_t bin[RANKS];
     ewc_fisher_statistics s;
 } survey;
@@ -101,8 +101,8 @@ ewc_status ewc_fisher_stats(ewc_fisher *fisher, int64_t tensor, ewc_fisher_stati
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "statistics.struct_size: expected %zu, found %zu", sizeof *statistics,
                          statistics->struct_size);
     if (tensor < -1 || tensor >= tensors)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "tensor: expected -1 (all) to %lld, found %lld", (long long)(tensors - 1),
-                         (long long)tensor);
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "tensor: expected -1 (all) to %lld, found %lld",
+                         (long long)(tensors - 1), (long long)tensor);
     EWCI_TRY(ewci_fisher_check_ready(fisher));
     EWCI_TRY(ewci_alloc_array(ctx, (1 + RANKS) * BINS + BLOCK / 2, sizeof(int64_t), "counts", &memory));
     survey v = {.fisher = fisher,

@@ -26,8 +26,9 @@ static ewc_status check_tasks(ewc_model *model, const tasks *k)
             return ewci_fail(model->ctx, EWC_ERROR_ARGUMENT, "ewc_anchor_fold: task %lld: anchor or fisher is NULL",
                              (long long)i);
         if (!isfinite(k->lambdas[i]) || k->lambdas[i] < 0)
-            return ewci_fail(model->ctx, EWC_ERROR_ARGUMENT, "ewc_anchor_fold: lambdas[%lld]: expected a finite number >= 0, "
-                                                             "found %g",
+            return ewci_fail(model->ctx, EWC_ERROR_ARGUMENT,
+                             "ewc_anchor_fold: lambdas[%lld]: expected a finite number >= 0, "
+                             "found %g",
                              (long long)i, k->lambdas[i]);
         EWCI_TRY(ewci_fisher_check_ready(k->fishers[i]));
         EWCI_TRY(ewci_layout_same(model->ctx, &model->layout, ewci_anchor_layout(k->anchors[i]), "an anchor"));
@@ -135,8 +136,8 @@ static ewc_status add_previous(ewc_fisher *fisher, const ewc_fisher *previous, d
 ewc_status ewc_fisher_online(ewc_fisher *fisher, const ewc_fisher *previous, double gamma)
 {
     if (fisher == NULL || previous == NULL)
-        return ewci_fail(fisher == NULL ? NULL : fisher->model->ctx, EWC_ERROR_ARGUMENT, "ewc_fisher_online: %s is NULL",
-                         fisher == NULL ? "fisher" : "previous");
+        return ewci_fail(fisher == NULL ? NULL : fisher->model->ctx, EWC_ERROR_ARGUMENT,
+                         "ewc_fisher_online: %s is NULL", fisher == NULL ? "fisher" : "previous");
     ewc_context *ctx = fisher->model->ctx;
     EWCI_TRY(ewci_fisher_check_ready(fisher));
     EWCI_TRY(ewci_fisher_check_ready(previous));
@@ -144,8 +145,9 @@ ewc_status ewc_fisher_online(ewc_fisher *fisher, const ewc_fisher *previous, dou
     if (!isfinite(gamma) || gamma < 0)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "gamma: expected a finite number >= 0, found %g", gamma);
     if (fisher->views.flat == NULL)
-        return ewci_fail(ctx, EWC_ERROR_STATE,
-                         "ewc_fisher_online: the Fisher is mapped from a file and cannot change; make `fisher` the one that was "
-                         "just estimated and `previous` the loaded one");
+        return ewci_fail(
+            ctx, EWC_ERROR_STATE,
+            "ewc_fisher_online: the Fisher is mapped from a file and cannot change; make `fisher` the one that was "
+            "just estimated and `previous` the loaded one");
     return add_previous(fisher, previous, gamma);
 }

@@ -27,6 +27,7 @@ static ewc_status whole(const visitor *v, const char *name, int64_t value)
     return v->visit(v->user, name, text);
 }
 
+/* Recompute levels and the largest batch change no bit, the number of threads only the last ones: they may differ. */
 static ewc_status options(const visitor *v, const ewc_trainer_options *o)
 {
     EWCI_TRY(whole(v, "schedule.kind", (int64_t)o->schedule.kind));
@@ -45,7 +46,6 @@ static ewc_status options(const visitor *v, const ewc_trainer_options *o)
     return whole(v, "form", (int64_t)o->form);
 }
 
-/* Recompute levels and largest batch change no bit and may differ. */
 static ewc_status task(const visitor *v, int64_t number, const ewci_task *t)
 {
     char name[TEXT], value[TEXT];
@@ -71,7 +71,6 @@ ewc_status ewci_trainer_identity(const ewc_trainer *trainer, ewci_identity_visit
     const ewci_layout *layout = &trainer->model->layout;
     EWCI_TRY(whole(&v, "parameters", layout->parameters));
     EWCI_TRY(options(&v, &trainer->options));
-    EWCI_TRY(whole(&v, "threads", trainer->model->ctx->threads));
     EWCI_TRY(whole(&v, "tasks", trainer->task_count));
     for (int64_t k = 0; k < trainer->task_count; k++) EWCI_TRY(task(&v, k, &trainer->tasks[k]));
     for (int64_t t = 0; t < layout->tensor_count; t++)

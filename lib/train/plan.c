@@ -44,8 +44,9 @@ static ewc_status check_options(ewc_context *ctx, const ewc_model_config *config
 {
     EWCI_TRY(ewci_config_check(ctx, config));
     if (o->struct_size != sizeof *o)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "options: struct_size: expected %zu, found %zu; fill the struct with "
-                                                  "ewc_plan_options_default()",
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT,
+                         "options: struct_size: expected %zu, found %zu; fill the struct with "
+                         "ewc_plan_options_default()",
                          sizeof *o, o->struct_size);
     if (o->sequences < 1 || o->length < 1 || o->sequences > INT32_MAX / o->length)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT,
@@ -115,13 +116,13 @@ ewc_status ewci_plan_check_trainer(ewc_model *model, const ewc_trainer_options *
     add_up(&plan);
     EWCI_TRY(ewc_context_describe(model->ctx, &info));
     if (info.memory_available_bytes <= 0 || plan.total_bytes <= info.memory_available_bytes) return EWC_OK;
-    return ewci_fail(model->ctx, EWC_ERROR_MEMORY,
-                     "training with %lld x %lld tokens needs %lld MiB more (gradients %lld, moments %lld, activations %lld, "
-                     "scratch %lld, logits %lld), %lld MiB are available: smaller micro-batches or a deeper recompute "
-                     "level need less",
-                     (long long)options->max_sequences, (long long)options->max_length,
-                     (long long)(plan.total_bytes >> 20), (long long)(plan.gradients_bytes >> 20),
-                     (long long)(plan.moments_bytes >> 20), (long long)(plan.activations_bytes >> 20),
-                     (long long)(plan.scratch_bytes >> 20), (long long)(plan.logits_bytes >> 20),
-                     (long long)(info.memory_available_bytes >> 20));
+    return ewci_fail(
+        model->ctx, EWC_ERROR_MEMORY,
+        "training with %lld x %lld tokens needs %lld MiB more (gradients %lld, moments %lld, activations %lld, "
+        "scratch %lld, logits %lld), %lld MiB are available: smaller micro-batches or a deeper recompute "
+        "level need less",
+        (long long)options->max_sequences, (long long)options->max_length, (long long)(plan.total_bytes >> 20),
+        (long long)(plan.gradients_bytes >> 20), (long long)(plan.moments_bytes >> 20),
+        (long long)(plan.activations_bytes >> 20), (long long)(plan.scratch_bytes >> 20),
+        (long long)(plan.logits_bytes >> 20), (long long)(info.memory_available_bytes >> 20));
 }

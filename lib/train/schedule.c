@@ -19,11 +19,13 @@ void ewc_schedule_default(ewc_schedule *schedule)
 static ewc_status check_lengths(ewc_context *ctx, const ewc_schedule *s)
 {
     if (s->warmup < 0)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "schedule.warmup: expected 0 or more, found %lld", (long long)s->warmup);
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "schedule.warmup: expected 0 or more, found %lld",
+                         (long long)s->warmup);
     if (s->kind == EWC_SCHEDULE_CONSTANT) return EWC_OK;
     if (s->steps < 1)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "schedule.steps: all but the constant schedule need the number of steps, "
-                                                  "found %lld",
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT,
+                         "schedule.steps: all but the constant schedule need the number of steps, "
+                         "found %lld",
                          (long long)s->steps);
     if (s->warmup > s->steps)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "schedule.warmup: expected at most steps (%lld), found %lld",

@@ -105,8 +105,9 @@ ewc_status ewci_trainer_seal(ewc_trainer *trainer)
     void *memory;
     ewc_status status;
     EWCI_TRY_GOTO(status, fail, prepare_penalty(trainer));
-    EWCI_TRY_GOTO(status, fail, ewci_alloc_array(trainer->model->ctx, layout->tensor_count, sizeof(ewci_segment),
-                                                 "the update's segments", &memory));
+    EWCI_TRY_GOTO(status, fail,
+                  ewci_alloc_array(trainer->model->ctx, layout->tensor_count, sizeof(ewci_segment),
+                                   "the update's segments", &memory));
     trainer->segments = memory;
     trainer->segment_count = 0;
     for (int64_t t = 0; t < layout->tensor_count; t++) {

@@ -69,8 +69,8 @@ static ewc_status add_progress(ewc_context *ctx, const ewc_trainer *trainer, cJS
                 cJSON_AddStringToObject(root, "library_version", ewc_version()) != NULL &&
                 cJSON_AddNumberToObject(root, "step", (double)trainer->step) != NULL;
     cJSON *areas = cJSON_AddObjectToObject(root, "schedule_areas");
-    good = good && areas != NULL && add_exact(areas, "s1", trainer->areas.s1) && add_exact(areas, "s2", trainer->areas.s2) &&
-           add_exact(areas, "momentum", trainer->areas.momentum) &&
+    good = good && areas != NULL && add_exact(areas, "s1", trainer->areas.s1) &&
+           add_exact(areas, "s2", trainer->areas.s2) && add_exact(areas, "momentum", trainer->areas.momentum) &&
            add_exact(areas, "previous_rate", trainer->areas.previous_rate);
     if (user_data != NULL) good = good && cJSON_AddStringToObject(root, "user_data", user_data) != NULL;
     return good ? EWC_OK : no_memory(ctx);
@@ -131,8 +131,8 @@ ewc_status ewc_trainer_save(ewc_trainer *trainer, const char *directory, const c
 {
     char *stage;
     if (trainer == NULL || directory == NULL)
-        return ewci_fail(trainer == NULL ? NULL : trainer->model->ctx, EWC_ERROR_ARGUMENT, "ewc_trainer_save: %s is NULL",
-                         trainer == NULL ? "trainer" : "directory");
+        return ewci_fail(trainer == NULL ? NULL : trainer->model->ctx, EWC_ERROR_ARGUMENT,
+                         "ewc_trainer_save: %s is NULL", trainer == NULL ? "trainer" : "directory");
     ewc_context *ctx = trainer->model->ctx;
     if (user_data != NULL && strlen(user_data) > USER_DATA_LIMIT)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "user_data: expected at most %d bytes, found %zu", USER_DATA_LIMIT,
@@ -204,7 +204,8 @@ static ewc_status read_progress(state *s)
     const cJSON *areas = ewci_json_find(s->manifest, "schedule_areas");
     EWCI_TRY(ewci_json_string(s->ctx, s->manifest_path, s->manifest, "format", &format));
     if (strcmp(format, FORMAT) != 0)
-        return ewci_json_wrong(s->ctx, s->manifest_path, "format", "\"" FORMAT "\"", ewci_json_find(s->manifest, "format"));
+        return ewci_json_wrong(s->ctx, s->manifest_path, "format", "\"" FORMAT "\"",
+                               ewci_json_find(s->manifest, "format"));
     EWCI_TRY(ewci_json_integer(s->ctx, s->manifest_path, s->manifest, "format_version", VERSION, VERSION, &version));
     EWCI_TRY(ewci_json_integer(s->ctx, s->manifest_path, s->manifest, "step", 1, INT64_C(1) << 52, &s->step));
     if (!cJSON_IsObject(areas)) return ewci_json_wrong(s->ctx, s->manifest_path, "schedule_areas", "an object", areas);
@@ -227,8 +228,8 @@ static ewc_status open_part(state *s, const ewc_trainer *trainer, const char *di
     ewc_status status = ewci_json_hex64(s->ctx, s->manifest_path, entry, "crc32", &expected);
     if (status == EWC_OK) status = ewci_file_crc(s->ctx, path, &crc, &bytes);
     if (status == EWC_OK && crc != expected)
-        status = ewci_fail(s->ctx, EWC_ERROR_FORMAT, "%s: the file is damaged: CRC-32 %08x, the manifest says %08x", path,
-                           crc, (unsigned)expected);
+        status = ewci_fail(s->ctx, EWC_ERROR_FORMAT, "%s: the file is damaged: CRC-32 %08x, the manifest says %08x",
+                           path, crc, (unsigned)expected);
     if (status == EWC_OK) status = ewci_safetensors_open(s->ctx, path, &s->parts[part]);
     for (int64_t t = 0; t < layout->tensor_count && status == EWC_OK; t++) {
         const ewci_tensor_entry *found;

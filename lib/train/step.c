@@ -103,7 +103,8 @@ static ewc_status check_and_clip(ewc_trainer *trainer, progress *p)
         return ewci_report_nonfinite(trainer, p->step, isfinite(p->loss_sum) ? "gradient" : "loss");
     if (p->norm > LARGEST_NORM)
         return ewci_fail(trainer->model->ctx, EWC_ERROR_NOT_FINITE,
-                         "step %lld: the gradient's norm is %g, too large for f32 moments", (long long)p->step, p->norm);
+                         "step %lld: the gradient's norm is %g, too large for f32 moments", (long long)p->step,
+                         p->norm);
     p->clip_factor = 1.0;
     if (trainer->options.clip <= 0) return EWC_OK;
     clipped = p->norm;
@@ -219,8 +220,8 @@ ewc_status ewc_trainer_penalty(ewc_trainer *trainer, ewc_update_statistics *stat
     for (int64_t i = 0; i < trainer->segment_count; i++) {
         ewc_update_statistics part;
         ewc_update_buffers buffers = ewci_segment_buffers(trainer, &trainer->segments[i]);
-        EWCI_TRY(ops->penalty(trainer->model->ctx->device, trainer->segments[i].count, &buffers,
-                              (float)trainer->lambda, &part));
+        EWCI_TRY(ops->penalty(trainer->model->ctx->device, trainer->segments[i].count, &buffers, (float)trainer->lambda,
+                              &part));
         sums.distance_squared += part.distance_squared;
         sums.fisher_distance_squared += part.fisher_distance_squared;
         sums.nonfinite += part.nonfinite;
@@ -237,8 +238,7 @@ ewc_status ewci_report_nonfinite(ewc_trainer *trainer, int64_t step, const char 
     const struct {
         const char *what;
         float *values;
-    } places[] = {{"weight", trainer->model->weights},
-                                                                        {"gradient", trainer->gradient}};
+    } places[] = {{"weight", trainer->model->weights}, {"gradient", trainer->gradient}};
     for (int place = 0; place < 2; place++) {
         for (int64_t t = 0; t < layout->tensor_count; t++) {
             const ewc_tensor_info *tensor = &layout->tensors[t];

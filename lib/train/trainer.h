@@ -19,8 +19,8 @@ typedef struct ewci_task {
 /* A run of consecutive parameters that the update treats alike, in flat order. */
 typedef struct ewci_segment {
     int64_t offset, count;
-    bool decay;         /* matrices are decayed, norm weights are not */
-    ewc_buffer fisher;  /* data NULL: no penalty here */
+    bool decay;        /* matrices are decayed, norm weights are not */
+    ewc_buffer fisher; /* data NULL: no penalty here */
     ewc_buffer anchor;
 } ewci_segment;
 
@@ -30,18 +30,18 @@ struct ewc_trainer {
     uint8_t recompute[EWC_MAX_LAYERS];
     int64_t step; /* steps taken */
     ewci_schedule_areas areas;
-    float *gradient, *m, *v;    /* device, flat */
-    float *nll, *row_weight;    /* host, [max_sequences * max_length] */
-    bool *frozen;               /* [tensor_count] */
+    float *gradient, *m, *v; /* device, flat */
+    float *nll, *row_weight; /* host, [max_sequences * max_length] */
+    bool *frozen;            /* [tensor_count] */
 
     ewci_task *tasks;
     int64_t task_count;
     /* Built from the tasks and the frozen set before the first step: */
     bool sealed;
-    double lambda;              /* multiplies the segments' fisher */
-    ewc_anchor *folded_anchor;  /* of several tasks; owned */
+    double lambda;             /* multiplies the segments' fisher */
+    ewc_anchor *folded_anchor; /* of several tasks; owned */
     ewc_fisher *folded_fisher;
-    uint16_t *ones;             /* bf16 ones, as long as the largest tensor: the Fisher of plain L2; owned */
+    uint16_t *ones; /* bf16 ones, as long as the largest tensor: the Fisher of plain L2; owned */
     ewci_segment *segments;
     int64_t segment_count;
 };

@@ -14,7 +14,8 @@ static ewc_status begin(ewc_model *model, ewci_views *views)
     void *memory;
     views->ctx = model->ctx;
     views->layout = &model->layout;
-    EWCI_TRY(ewci_alloc_array(model->ctx, model->layout.tensor_count, sizeof(ewc_buffer), "a list of tensors", &memory));
+    EWCI_TRY(
+        ewci_alloc_array(model->ctx, model->layout.tensor_count, sizeof(ewc_buffer), "a list of tensors", &memory));
     views->tensors = memory;
     return EWC_OK;
 }
@@ -93,8 +94,7 @@ ewc_status ewci_views_read(void *user, int64_t tensor, int64_t first, int64_t co
     const ewci_views *views = user;
     ewc_buffer source = views->tensors[tensor];
     const char *at = (const char *)source.data + (size_t)first * ewci_dtype_bytes(source.dtype);
-    if (views->flat != NULL)
-        return views->ctx->ops->copy_out(views->ctx->device, out, at, (size_t)count * sizeof *out);
+    if (views->flat != NULL) return views->ctx->ops->copy_out(views->ctx->device, out, at, (size_t)count * sizeof *out);
     ewci_to_f32(out, at, source.dtype, count);
     return EWC_OK;
 }

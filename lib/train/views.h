@@ -16,7 +16,8 @@ ewc_status ewci_views_flat(ewc_model *model, const char *what, ewci_views *views
 
 /* Points at the entries ([tensor_count], in the layout's order) where they lie. If one is not aligned to its element, all are copied to a
  * flat buffer. The file must stay open. */
-ewc_status ewci_views_map(ewc_model *model, const ewci_tensor_entry *const *entries, const char *what, ewci_views *views);
+ewc_status ewci_views_map(ewc_model *model, const ewci_tensor_entry *const *entries, const char *what,
+                          ewci_views *views);
 
 void ewci_views_destroy(ewci_views *views);
 

@@ -260,7 +260,8 @@ static void hook_adds_the_gradient_of_a_penalty_on_the_residual_stream(void **st
         OK(ctx, ewc_model_set_tensor(model, name, moved, n));
         loss_of(ctx, model, &b.batch);
         value[side] = 0;
-        for (int i = 0; i < 14 * 20; i++) value[side] += 0.5 * record.coefficient * (double)record.h[i] * (double)record.h[i];
+        for (int i = 0; i < 14 * 20; i++)
+            value[side] += 0.5 * record.coefficient * (double)record.h[i] * (double)record.h[i];
     }
     assert_true(fabs(slope) > 1e-3);
     assert_true(fabs((value[1] - value[0]) / (2 * h) - slope) < 0.02 * fabs(slope) + 1e-3);
