@@ -44,16 +44,29 @@ void ewci_stage_abandon(ewc_context *ctx, const char *stage)
     if (stage != NULL) remove_directory(stage);
 }
 
-/* The directory that a link points to, or the path without slashes at its end if there is none yet. */
+/* Is the path's last part a link, or "." or ".."? */
+static bool is_indirect(const char *path)
+{
+    struct stat info;
+    const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || (lstat(path, &info) == 0 && S_ISLNK(info.st_mode));
+}
+
+/* The path without slashes at its end; what it stands for, where it is a link. */
 static ewc_status find_place(ewc_context *ctx, const char *target, char **place)
 {
-    char *real = realpath(target, NULL);
-    ewc_status status = ewci_strdup(ctx, real == NULL ? target : real, place);
+    char *plain;
+    EWCI_TRY(ewci_strdup(ctx, target, &plain));
+    for (size_t length = strlen(plain); length > 1 && plain[length - 1] == '/'; length--) plain[length - 1] = '\0';
+    char *real = is_indirect(plain) ? realpath(plain, NULL) : NULL;
+    if (real == NULL) {
+        *place = plain;
+        return EWC_OK;
+    }
+    ewci_free(ctx, plain);
+    ewc_status status = ewci_strdup(ctx, real, place);
     free(real);
-    if (status != EWC_OK) return status;
-    for (size_t length = strlen(*place); length > 1 && (*place)[length - 1] == '/'; length--)
-        (*place)[length - 1] = '\0';
-    return EWC_OK;
+    return status;
 }
 
 ewc_status ewci_stage_begin(ewc_context *ctx, const char *target, char **stage)

@@ -27,24 +27,27 @@ static ewc_status refuse_taken(ewc_context *ctx, const char *path)
     return ewci_fail(ctx, EWC_ERROR_EXISTS, "%s exists: choose another name or ask for overwriting", path);
 }
 
-/* The place that will be written: what a symbolic link points to, so that the link stays one. A pipe or device there must not be
- * replaced by a file. */
+static ewc_status follow_link(ewc_context *ctx, const char *path, char **place)
+{
+    char *real = realpath(path, NULL);
+    if (real == NULL) return ewci_io_fail(ctx, "follow the link", path);
+    ewc_status status = ewci_strdup(ctx, real, place);
+    free(real);
+    return status;
+}
+
+/* The place that will be written: what a symbolic link points to, so that the link stays one. A pipe or device there must
+ * not be replaced by a file. */
 static ewc_status find_place(ewc_context *ctx, const char *path, bool overwrite, char **place)
 {
-    struct stat info;
-    if (stat(path, &info) == 0) {
-        if (!S_ISREG(info.st_mode))
-            return ewci_fail(ctx, EWC_ERROR_IO, "%s: expected a place for a file, found %s", path,
-                             S_ISDIR(info.st_mode) ? "a directory" : "a pipe or device");
-        if (!overwrite) return refuse_taken(ctx, path);
-        char *real = realpath(path, NULL);
-        if (real == NULL) return ewci_io_fail(ctx, "follow", path);
-        ewc_status status = ewci_strdup(ctx, real, place);
-        free(real);
-        return status;
-    }
-    if (!overwrite && ewci_path_exists(path)) return refuse_taken(ctx, path);
-    return ewci_strdup(ctx, path, place);
+    struct stat link, info;
+    if (lstat(path, &link) != 0) return ewci_strdup(ctx, path, place);
+    bool there = stat(path, &info) == 0; /* not so for a link to nowhere */
+    if (there && !S_ISREG(info.st_mode))
+        return ewci_fail(ctx, EWC_ERROR_IO, "%s: expected a place for a file, found %s", path,
+                         S_ISDIR(info.st_mode) ? "a directory" : "a pipe or device");
+    if (!overwrite) return refuse_taken(ctx, path);
+    return there && S_ISLNK(link.st_mode) ? follow_link(ctx, path, place) : ewci_strdup(ctx, path, place);
 }
 
 /* A name that nobody has: another process, another thread or an interrupted run may be writing the same file. */

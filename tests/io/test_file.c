@@ -306,12 +306,31 @@ static void a_stage_replaces_what_a_link_points_to(void **state)
     files_make_directory("real/d");
     files_text("real/d/old", "old");
     assert_int_equal(symlink("real/d", files_path("link")), 0);
-    char *stage = make_stage(ctx, files_path("link"), false);
-    assert_int_equal(ewci_stage_replace(ctx, stage, files_path("link")), EWC_OK);
+    char *stage = make_stage(ctx, files_path("link/"), false);
+    assert_int_equal(ewci_stage_replace(ctx, stage, files_path("link/")), EWC_OK);
     assert_int_equal(lstat(files_path("link"), &info), 0);
     assert_true(S_ISLNK(info.st_mode));
     HAS(files_path("real/d/a"), "new a");
     assert_int_equal(files_count(files_path("real")), 1);
+    ewci_free(ctx, stage);
+    bare_close(&b);
+}
+
+static void a_stage_replaces_the_working_directory(void **state)
+{
+    (void)state;
+    bare b;
+    char before[4096];
+    ewc_context *ctx = bare_open(&b);
+    assert_non_null(getcwd(before, sizeof before));
+    assert_int_equal(chdir(files_make_directory("d")), 0);
+    files_text("d/old", "old");
+    char *stage = make_stage(ctx, ".", false);
+    assert_int_equal(ewci_stage_replace(ctx, stage, "."), EWC_OK);
+    assert_int_equal(chdir(before), 0);
+    HAS(files_path("d/a"), "new a");
+    assert_int_equal(files_count(files_path("d")), 1);
+    assert_int_equal(files_count(files_directory()), 1);
     ewci_free(ctx, stage);
     bare_close(&b);
 }
@@ -443,6 +462,7 @@ int main(void)
         TEST(a_stage_becomes_a_directory),
         TEST(a_stage_replaces_a_directory_whole),
         TEST(a_stage_replaces_what_a_link_points_to),
+        TEST(a_stage_replaces_the_working_directory),
         TEST(a_stage_joins_a_directory),
         TEST(a_failed_join_keeps_what_makes_the_old_files_count),
         TEST(a_file_in_the_directorys_place_is_refused),
