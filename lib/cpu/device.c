@@ -10,6 +10,8 @@
 #include "cpu/operations.h"
 #include "cpu/processor.h"
 
+enum { SHARE = 8192 };
+
 char *openblas_get_corename(void);
 char *openblas_get_config(void);
 
@@ -110,7 +112,7 @@ ewc_status ewci_cpu_open(ewc_context *ctx, const ewc_context_options *options, e
     EWCI_TRY(check_threads(ctx));
     EWCI_TRY(ewci_alloc_array(ctx, 1, sizeof(ewci_device), "the device", &memory));
     ewci_device *device = memory;
-    *device = (ewci_device){.ctx = ctx, .threads = ctx->threads, .kernels = kernels};
+    *device = (ewci_device){.ctx = ctx, .threads = ctx->threads, .share = SHARE, .kernels = kernels};
     ewc_status status =
         ewci_alloc(ctx, (size_t)ctx->threads * EWCI_TILE * sizeof(float), "the threads' tiles", &memory);
     if (status != EWC_OK) {
@@ -130,8 +132,7 @@ ewc_status ewci_cpu_open(ewc_context *ctx, const ewc_context_options *options, e
 
 int ewci_team(const ewci_device *device, int64_t elements)
 {
-    enum { SHARE = 8192 };
-    int64_t worth = elements / SHARE;
+    int64_t worth = elements / device->share;
     return worth >= device->threads ? device->threads : worth < 1 ? 1 : (int)worth;
 }
 

@@ -63,6 +63,17 @@ static void memory_is_copied_and_zeroed(void **state)
     each_device(check_memory, NULL);
 }
 
+static void small_work_stays_on_one_thread(void **state)
+{
+    (void)state;
+    ewci_device device = {.threads = 4, .share = 1000};
+    assert_int_equal(ewci_team(&device, 0), 1);
+    assert_int_equal(ewci_team(&device, 1999), 1);
+    assert_int_equal(ewci_team(&device, 2000), 2);
+    assert_int_equal(ewci_team(&device, 4000), 4);
+    assert_int_equal(ewci_team(&device, INT64_MAX), 4);
+}
+
 static void a_device_describes_itself(void **state)
 {
     (void)state;
@@ -254,6 +265,7 @@ int main(int count, char **arguments)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_table_has_every_operation),
         cmocka_unit_test(memory_is_copied_and_zeroed),
+        cmocka_unit_test(small_work_stays_on_one_thread),
         cmocka_unit_test(a_device_describes_itself),
         cmocka_unit_test(the_best_instruction_set_is_taken),
         cmocka_unit_test(instruction_sets_that_are_missing_are_refused),

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "cpu/device.h"
 #include "cpu/operations.h"
 #include "cpu/processor.h"
 
@@ -30,6 +31,7 @@ opened_device *device_open(ewc_instruction_set set, int threads)
     if (status != EWC_OK) print_error("%s\n", opened->ctx.error);
     assert_int_equal(status, EWC_OK);
     opened->ctx.device = opened->device;
+    opened->device->share = 1;
     return opened;
 }
 

@@ -1,4 +1,5 @@
-/* CPU devices of every kind that this machine can run: each instruction set, with 1, 2 and 3 threads. */
+/* CPU devices of every kind that this machine can run: each instruction set, with 1, 2 and 3 threads, which all take part in the smallest
+ * work. */
 #ifndef TESTS_SUPPORT_DEVICES_H
 #define TESTS_SUPPORT_DEVICES_H
 
