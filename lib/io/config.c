@@ -62,7 +62,7 @@ static bool absent(const cJSON *value)
 /* The same words as for a wrong value, but EWC_ERROR_UNSUPPORTED: the file is right, the library cannot do it. */
 static ewc_status unsupported(const reader *r, const char *field, const char *expected, const cJSON *found)
 {
-    ewci_json_wrong(r->ctx, r->file, field, expected, found);
+    ewci_json_record(r->ctx, r->file, field, expected, found);
     return EWC_ERROR_UNSUPPORTED;
 }
 
@@ -71,7 +71,7 @@ static ewc_status read_integers(const reader *r)
     for (const ewci_config_integer *f = ewci_config_integers; f->name != NULL; f++)
         EWCI_TRY(ewci_json_integer(r->ctx, r->file, r->root, f->name, 1, f->largest,
                                    (int64_t *)(void *)((char *)r->config + f->offset)));
-    if (r->config->heads % r->config->kv_heads != 0)
+    if (r->config->kv_heads < 1 || r->config->heads % r->config->kv_heads != 0)
         return ewci_json_wrong(r->ctx, r->file, "num_key_value_heads", "a divisor of num_attention_heads",
                                find(r, "num_key_value_heads"));
     if (r->config->head_dim % 2 != 0)
@@ -219,7 +219,8 @@ static ewc_status read_layer_types(const reader *r, bool *given)
                      (long long)r->config->layers, (long long)layer);
 }
 
-/* A window of null means that no layer has one; it may then be anything, so that a layer that is declared sliding is an error. */
+/* A window of null means that no layer has one; it may then be anything, so that a layer that is declared sliding is
+ * an error. */
 static ewc_status read_window(const reader *r)
 {
     bool given, any = false;

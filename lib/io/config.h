@@ -17,8 +17,9 @@ ewc_status ewci_config_parse(ewc_context *ctx, const char *file, const char *tex
 /* From a file, or from the config.json of a directory. */
 ewc_status ewci_config_read(ewc_context *ctx, const char *path, ewc_model_config *config);
 
-/* The text of config.json for a model of `config` stored as `dtype`. original: the text it was read from, whose spelling, order and
- * unknown fields are kept, or NULL for a new one that both generations of transformers read. Free with ewci_free. */
+/* The text of config.json for a model of `config` stored as `dtype`. original: the text it was read from, whose
+ * spelling, order and unknown fields are kept, or NULL for a new one that both generations of transformers read. Free
+ * with ewci_free. */
 ewc_status ewci_config_format(ewc_context *ctx, const ewc_model_config *config, const char *original, ewc_dtype dtype,
                               char **text);
 

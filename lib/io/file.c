@@ -29,12 +29,12 @@ static const char *remedy(int number)
     }
 }
 
-ewc_status ewci_io_fail(ewc_context *ctx, const char *what, const char *path)
+void ewci_io_record(ewc_context *ctx, const char *what, const char *path)
 {
     char reason[128];
     int number = errno;
     if (strerror_r(number, reason, sizeof reason) != 0) snprintf(reason, sizeof reason, "error %d", number);
-    return ewci_fail(ctx, EWC_ERROR_IO, "%s: cannot %s: %s%s", path, what, reason, remedy(number));
+    ewci_record(ctx, "%s: cannot %s: %s%s", path, what, reason, remedy(number));
 }
 
 static ewc_status check_regular(ewc_context *ctx, const char *path, int fd, size_t *size)

@@ -8,8 +8,9 @@
 
 #include "libewc.h"
 
-/* EWC_ERROR_IO: "PATH: cannot WHAT: the system's reason (remedy)", from errno. */
-ewc_status ewci_io_fail(ewc_context *ctx, const char *what, const char *path);
+/* Records "PATH: cannot WHAT: the system's reason (remedy)", from errno; ewci_io_fail is then EWC_ERROR_IO. */
+void ewci_io_record(ewc_context *ctx, const char *what, const char *path);
+#define ewci_io_fail(ctx, what, path) (ewci_io_record((ctx), (what), (path)), EWC_ERROR_IO)
 
 /* A file mapped read-only; it must not be made shorter meanwhile. An empty file has size 0 and data NULL. */
 typedef struct ewci_map {
@@ -41,9 +42,10 @@ bool ewci_name_is_plain(const char *name);
 typedef ewc_status (*ewci_entry_action)(ewc_context *ctx, const char *name, void *user);
 ewc_status ewci_for_each_entry(ewc_context *ctx, const char *directory, ewci_entry_action action, void *user);
 
-/* A file being written beside its place under a name of its own: commit syncs it and renames it there, abandon removes it.
- * Without overwrite a place that is taken is refused with EWC_ERROR_EXISTS, at begin and, should it be taken meanwhile, at
- * commit. A symbolic link is followed: its target is replaced. Short writes and EINTR are handled. */
+/* A file being written beside its place under a name of its own: commit syncs it and renames it there, abandon
+ * removes it. Without overwrite a place that is taken is refused with EWC_ERROR_EXISTS, at begin and, should it be
+ * taken meanwhile, at commit. A symbolic link is followed: its target is replaced. Short writes and EINTR are
+ * handled. */
 typedef struct ewci_writer {
     ewc_context *ctx;
     char *path, *temporary;
@@ -66,18 +68,18 @@ ewc_status ewci_file_copy(ewc_context *ctx, const char *from, const char *to, bo
 /* CRC-32 (that of zlib and PNG) of a file of any size. */
 ewc_status ewci_file_crc(ewc_context *ctx, const char *path, uint32_t *crc, uint64_t *bytes);
 
-/* A fresh directory beside `target` in which a directory's files are made; free *stage with ewci_free. Use one of the two ways
- * to put it into place, or abandon it; the stage is gone afterwards, also on failure. */
+/* A fresh directory beside `target` in which a directory's files are made; free *stage with ewci_free. Use one of the
+ * two ways to put it into place, or abandon it; the stage is gone afterwards, also on failure. */
 ewc_status ewci_stage_begin(ewc_context *ctx, const char *target, char **stage);
 void ewci_stage_abandon(ewc_context *ctx, const char *stage);
 
-/* The stage becomes the target, whole; what was there is removed. Either the old or the new one is in place at every moment
- * (where the file system cannot exchange two names: the old one lies beside it as TARGET.old for a moment). */
+/* The stage becomes the target, whole; what was there is removed. Either the old or the new one is in place at every
+ * moment (where the file system cannot exchange two names: the old one lies beside it as TARGET.old for a moment). */
 ewc_status ewci_stage_replace(ewc_context *ctx, const char *stage, const char *target);
 
-/* The stage's files join those of the target: files of the same name are replaced, then files for which `stale` (may be NULL)
- * says so, and that are not the stage's, are removed. `last` (may be NULL) is renamed after all others have reached the disk: the file that
- * makes them count. A target that does not exist appears by one rename. */
+/* The stage's files join those of the target: files of the same name are replaced, then files for which `stale` (may
+ * be NULL) says so, and that are not the stage's, are removed. `last` (may be NULL) is renamed after all others have
+ * reached the disk: the file that makes them count. A target that does not exist appears by one rename. */
 ewc_status ewci_stage_merge(ewc_context *ctx, const char *stage, const char *target, const char *last,
                             bool (*stale)(const char *name));
 

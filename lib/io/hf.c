@@ -47,7 +47,7 @@ static int compare_entries(const void *a, const void *b)
 static ewc_status read_mapping(const ewci_hf *hf, const cJSON *item, mapping *line)
 {
     if (!cJSON_IsString(item)) {
-        ewci_json_wrong(hf->ctx, hf->index_path, item->string, "a file name", item);
+        ewci_json_record(hf->ctx, hf->index_path, item->string, "a file name", item);
         ewci_record_in(hf->ctx, "weight_map");
         return EWC_ERROR_FORMAT;
     }

@@ -10,8 +10,9 @@
 
 typedef struct ewci_hf ewci_hf;
 
-/* Maps and checks all of it. model.safetensors is taken where there is one, else model.safetensors.index.json. The index may name
- * only files of the directory; each of its tensors must be in the shard it says, each tensor of a shard in the index. */
+/* Maps and checks all of it. model.safetensors is taken where there is one, else model.safetensors.index.json. The
+ * index may name only files of the directory; each of its tensors must be in the shard it says, each tensor of a
+ * shard in the index. */
 ewc_status ewci_hf_open(ewc_context *ctx, const char *directory, ewci_hf **hf);
 void ewci_hf_close(ewci_hf *hf); /* NULL is fine */
 
@@ -36,9 +37,9 @@ typedef struct ewci_hf_output {
     bool overwrite;
 } ewci_hf_output;
 
-/* Whole or not at all. A directory that exists: EWC_ERROR_EXISTS unless overwrite; then its model files (stale shards and index
- * included) are replaced, others stay, and a crash at any moment leaves the old weights or the new ones, never a mixture. An empty
- * directory counts as not there. */
+/* Whole or not at all. A directory that exists: EWC_ERROR_EXISTS unless overwrite; then its model files (stale shards
+ * and index included) are replaced, others stay, and a crash at any moment leaves the old weights or the new ones,
+ * never a mixture. An empty directory counts as not there. */
 ewc_status ewci_hf_write(ewc_context *ctx, const char *directory, const ewci_hf_output *output);
 
 #endif

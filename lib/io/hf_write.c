@@ -1,9 +1,10 @@
 /* Writing Hugging Face model directories: see hf.h.
  *
- * How a directory that exists changes its weights at one moment: a reader takes model.safetensors if it is there, else the index
- * and the shards that it names. New shards therefore get names that no old shard has; they, tokenizer files and config.json
- * are put beside the old weights first; then one rename of model.safetensors or of the index makes the new weights count (or, from one file
- * to shards, the removal of model.safetensors); last, what nothing names any more is removed. */
+ * How a directory that exists changes its weights at one moment: a reader takes model.safetensors if it is there,
+ * else the index and the shards that it names. New shards therefore get names that no old shard has; they, tokenizer
+ * files and config.json are put beside the old weights first; then one rename of model.safetensors or of the index
+ * makes the new weights count (or, from one file to shards, the removal of model.safetensors); last, what nothing
+ * names any more is removed. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

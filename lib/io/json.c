@@ -108,12 +108,11 @@ static void describe(const cJSON *value, char *text, size_t bytes)
         snprintf(text, bytes, "%s", cJSON_IsArray(value) ? "an array" : "an object");
 }
 
-ewc_status ewci_json_wrong(ewc_context *ctx, const char *file, const char *field, const char *expected,
-                           const cJSON *value)
+void ewci_json_record(ewc_context *ctx, const char *file, const char *field, const char *expected, const cJSON *value)
 {
     char found[96];
     describe(value, found, sizeof found);
-    return ewci_fail(ctx, EWC_ERROR_FORMAT, "%s: %.200s: expected %s, found %s", file, field, expected, found);
+    ewci_record(ctx, "%s: %.200s: expected %s, found %s", file, field, expected, found);
 }
 
 bool ewci_json_exact(const cJSON *value, int64_t low, int64_t high, int64_t *integer)

@@ -1,8 +1,8 @@
 /* JSON read as hostile input, and checked getters whose messages name file and field.
  *
- * Text is checked by a strict scanner first (scan.c): RFC 8259 to the letter, UTF-8, no NUL (escaped or not), no duplicate
- * names, nesting and number of values limited. cJSON then builds the tree; it alone would accept more, and recurse deeper.
- * Numbers are doubles: integers are accepted when they are exact, below 2^53. */
+ * Text is checked by a strict scanner first (scan.c): RFC 8259 to the letter, UTF-8, no NUL (escaped or not), no
+ * duplicate names, nesting and number of values limited. cJSON then builds the tree; it alone would accept more, and
+ * recurse deeper. Numbers are doubles: integers are accepted when they are exact, below 2^53. */
 #ifndef EWCI_IO_JSON_H
 #define EWCI_IO_JSON_H
 
@@ -25,9 +25,11 @@ ewc_status ewci_json_scan(ewc_context *ctx, const char *file, const char *text, 
 /* The member of that name (exact case), or NULL. */
 const cJSON *ewci_json_find(const cJSON *object, const char *field);
 
-/* "FILE: FIELD: expected EXPECTED, found ...": EWC_ERROR_FORMAT with the value in words; value NULL: "found nothing". */
-ewc_status ewci_json_wrong(ewc_context *ctx, const char *file, const char *field, const char *expected,
-                           const cJSON *value);
+/* Records "FILE: FIELD: expected EXPECTED, found ..." with the value in words (NULL: nothing); ewci_json_wrong is then
+ * EWC_ERROR_FORMAT. */
+void ewci_json_record(ewc_context *ctx, const char *file, const char *field, const char *expected, const cJSON *value);
+#define ewci_json_wrong(ctx, file, field, expected, value) \
+    (ewci_json_record((ctx), (file), (field), (expected), (value)), EWC_ERROR_FORMAT)
 
 /* Members that must be there, of the right type and range. */
 ewc_status ewci_json_integer(ewc_context *ctx, const char *file, const cJSON *object, const char *field, int64_t low,

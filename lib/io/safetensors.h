@@ -1,8 +1,8 @@
 /* safetensors files: 8 bytes of header length (little-endian), a JSON header, the tensors' bytes.
  *
- * Reading maps the file and checks everything before use: header length (at most 100 MB) within the file; strict JSON; known
- * element types; shapes whose product does not overflow; offsets in the file, of the size that type and shape say, without
- * overlap, hole or trailing bytes; no name twice; metadata of strings only. */
+ * Reading maps the file and checks everything before use: header length (at most 100 MB) within the file; strict
+ * JSON; known element types; shapes whose product does not overflow; offsets in the file, of the size that type and
+ * shape say, without overlap, hole or trailing bytes; no name twice; metadata of strings only. */
 #ifndef EWCI_IO_SAFETENSORS_H
 #define EWCI_IO_SAFETENSORS_H
 
@@ -41,16 +41,17 @@ const ewci_tensor_entry *ewci_safetensors_find(const ewci_safetensors *file, con
 /* NULL if there is no such key. */
 const char *ewci_safetensors_metadata(const ewci_safetensors *file, const char *key);
 
-/* The entry of that name with usable values and the shape [rows, columns], or [rows] for a vector (columns 1, either is accepted). What is wrong is
- * named: EWC_ERROR_MISMATCH for a missing tensor or another shape, EWC_ERROR_UNSUPPORTED for an element type. */
+/* The entry of that name with usable values and the shape [rows, columns], or [rows] for a vector (columns 1, either
+ * is accepted). What is wrong is named: EWC_ERROR_MISMATCH for a missing tensor or another shape,
+ * EWC_ERROR_UNSUPPORTED for an element type. */
 ewc_status ewci_safetensors_tensor(const ewci_safetensors *file, const char *name, int64_t rows, int64_t columns,
                                    const ewci_tensor_entry **entry);
 /* The same check for an entry found otherwise (NULL: missing); `place` is the file or directory named in the text. */
 ewc_status ewci_tensor_check(ewc_context *ctx, const char *place, const char *name, const ewci_tensor_entry *entry,
                              int64_t rows, int64_t columns);
 
-/* A tensor to be written. Its f32 values come from `values`, or, where that is NULL, from read(user, tensor, first, count, out) in
- * ascending blocks; they are rounded to nearest even into `dtype`. */
+/* A tensor to be written. Its f32 values come from `values`, or, where that is NULL, from read(user, tensor, first,
+ * count, out) in ascending blocks; they are rounded to nearest even into `dtype`. */
 typedef struct ewci_tensor_output {
     const char *name;
     ewc_dtype dtype;
@@ -66,8 +67,8 @@ typedef struct ewci_pair {
     const char *key, *value;
 } ewci_pair;
 
-/* Writes a file, whole or not at all, tensors in the order given; memory for one block. The header is padded so that the data is aligned
- * to 8 bytes; 4-byte tensors before 2-byte ones keep every tensor aligned. */
+/* Writes a file, whole or not at all, tensors in the order given; memory for one block. The header is padded so that
+ * the data is aligned to 8 bytes; 4-byte tensors before 2-byte ones keep every tensor aligned. */
 ewc_status ewci_safetensors_write(ewc_context *ctx, const char *path, int64_t count, const ewci_tensor_output *tensors,
                                   int64_t pair_count, const ewci_pair *pairs, bool overwrite);
 

@@ -1,4 +1,5 @@
-/* A directory that appears whole: its files are made in a directory beside it, which then takes its place or joins it. */
+/* A directory that appears whole: its files are made in a directory beside it, which then takes its place or joins
+ * it. */
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* renameat2 */
 #endif
@@ -116,7 +117,8 @@ static bool exchange(const char *a, const char *b)
 #endif
 }
 
-/* Where two names cannot be exchanged: the old directory steps aside first, and comes back if the new one cannot follow. */
+/* Where two names cannot be exchanged: the old directory steps aside first, and comes back if the new one cannot
+ * follow. */
 static ewc_status step_aside(ewc_context *ctx, const char *stage, const char *place)
 {
     char *aside;
@@ -170,14 +172,18 @@ typedef struct merge {
     int64_t old_count, old_room;
 } merge;
 
-static ewc_status move_file(ewc_context *ctx, const merge *m, const char *name)
+static ewc_status fail_entry(ewc_context *ctx, const merge *m, const char *what, const char *name)
 {
-    if (renameat(m->from, name, m->to, name) == 0) return EWC_OK;
     char path[4400];
     int number = errno;
     snprintf(path, sizeof path, "%s/%s", m->target, name);
     errno = number;
-    return ewci_io_fail(ctx, "put into place", path);
+    return ewci_io_fail(ctx, what, path);
+}
+
+static ewc_status move_file(ewc_context *ctx, const merge *m, const char *name)
+{
+    return renameat(m->from, name, m->to, name) == 0 ? EWC_OK : fail_entry(ctx, m, "put into place", name);
 }
 
 static ewc_status move_entry(ewc_context *ctx, const char *name, void *user)
@@ -206,6 +212,13 @@ static ewc_status note_stale(ewc_context *ctx, const char *name, void *user)
     return EWC_OK;
 }
 
+static ewc_status remove_old(ewc_context *ctx, const merge *m)
+{
+    for (int64_t i = 0; i < m->old_count; i++)
+        if (unlinkat(m->to, m->old[i], 0) != 0 && errno != ENOENT) return fail_entry(ctx, m, "remove", m->old[i]);
+    return ewci_sync_directory(ctx, m->target);
+}
+
 static ewc_status join(ewc_context *ctx, const char *stage, merge *m)
 {
     if (m->stale != NULL) EWCI_TRY(ewci_for_each_entry(ctx, m->target, note_stale, m));
@@ -213,8 +226,7 @@ static ewc_status join(ewc_context *ctx, const char *stage, merge *m)
     EWCI_TRY(ewci_sync_directory(ctx, m->target));
     if (m->last != NULL) EWCI_TRY(move_file(ctx, m, m->last));
     EWCI_TRY(ewci_sync_directory(ctx, m->target));
-    for (int64_t i = 0; i < m->old_count; i++) unlinkat(m->to, m->old[i], 0);
-    return EWC_OK;
+    return remove_old(ctx, m);
 }
 
 static ewc_status open_and_join(ewc_context *ctx, const char *stage, merge *m)

@@ -4,8 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Bytes of the sequence that starts at text, or 0. The second byte's range excludes overlong forms, surrogates and numbers
- * above U+10FFFF (RFC 3629, section 4). */
+/* Bytes of the sequence that starts at text, or 0. The second byte's range excludes overlong forms, surrogates and
+ * numbers above U+10FFFF (RFC 3629, section 4). */
 static size_t sequence(const unsigned char *text, size_t bytes)
 {
     unsigned char first = text[0], low = 0x80, high = 0xbf;

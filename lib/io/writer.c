@@ -36,8 +36,8 @@ static ewc_status follow_link(ewc_context *ctx, const char *path, char **place)
     return status;
 }
 
-/* The place that will be written: what a symbolic link points to, so that the link stays one. A pipe or device there must
- * not be replaced by a file. */
+/* The place that will be written: what a symbolic link points to, so that the link stays one. A pipe or device there
+ * must not be replaced by a file. */
 static ewc_status find_place(ewc_context *ctx, const char *path, bool overwrite, char **place)
 {
     struct stat link, info;
@@ -117,7 +117,8 @@ static ewc_status sync_parent(ewc_context *ctx, const char *path)
     return status;
 }
 
-/* Without overwrite the name is taken by a link, which fails, as rename would not, when somebody else has taken it since. */
+/* Without overwrite the name is taken by a link, which fails, as rename would not, when somebody else has taken it
+ * since. */
 static ewc_status put_into_place(ewci_writer *writer)
 {
     if (!writer->overwrite && link(writer->temporary, writer->path) == 0) {

@@ -162,14 +162,12 @@ static void negative_ids_are_refused_before_anything_is_written(void **state)
     (void)state;
     ewc_context *ctx = tiny_context(1);
     ewc_data *data = NULL;
-    unsigned char file[128];
     const int32_t ids[] = {1, 2, 3, 4, -5, 6, 7};
-    const char header[] = "{'descr': '<i4', 'fortran_order': False, 'shape': (7,), }\n";
+    char file[128] = "\x93NUMPY\x01\0\x3a\0{'descr': '<i4', 'fortran_order': False, 'shape': (7,), }\n";
+    const size_t start = 10 + 58;
     int32_t tokens[6] = {-9, -9, -9, -9, -9, -9}, targets[6];
-    memcpy(file, "\x93NUMPY\x01\x00\x3a\x00", 10);
-    memcpy(file + 10, header, sizeof header - 1);
-    memcpy(file + 10 + sizeof header - 1, ids, sizeof ids);
-    const char *path = files_write("n.npy", file, 10 + sizeof header - 1 + sizeof ids);
+    memcpy(file + start, ids, sizeof ids);
+    const char *path = files_write("n.npy", file, start + sizeof ids);
     OK(ctx, ewc_data_open(ctx, 1, &path, 3, &data));
     REFUSED(ctx, ewc_data_batch(data, EWC_ORDER_SEQUENTIAL, 0, 0, 2, tokens, targets), EWC_ERROR_FORMAT,
             "n.npy: token 4", "found -5");

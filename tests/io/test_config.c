@@ -126,9 +126,10 @@ static void every_needed_field_is_asked_for(void **state)
             snprintf(text, sizeof text, "%s", older);
             char *begin = strstr(text, quoted) + strlen(quoted) + 2, *end = strchr(begin, ',');
             char rest[4096];
-            strcpy(rest, end);
-            strcpy(begin, values[v]);
-            strcat(text, rest);
+            files_set(rest, sizeof rest, end);
+            *begin = '\0';
+            files_append(text, sizeof text, values[v]);
+            files_append(text, sizeof text, rest);
             REFUSED(ctx, ewci_config_parse(ctx, "F", text, &c), EWC_ERROR_FORMAT, "F: ", fields[i], "found");
         }
         bare_close(&b);

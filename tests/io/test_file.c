@@ -170,12 +170,11 @@ static int write_beyond_limit(const char *path)
     ewci_writer writer;
     struct rlimit limit = {70000, 70000};
     ewc_context *ctx = bare_open(&b);
-    char *data = calloc(1, 100000);
+    static const char data[100000];
     signal(SIGXFSZ, SIG_IGN);
     if (setrlimit(RLIMIT_FSIZE, &limit) != 0 || ewci_writer_begin(ctx, path, true, &writer) != EWC_OK) return 1;
     ewc_status status = ewci_writer_write(&writer, data, 100000);
     ewci_writer_abandon(&writer);
-    free(data);
     if (status != EWC_ERROR_IO || b.live != 0) return 2;
     return strstr(ewc_last_error(ctx), "cannot write") != NULL && strstr(ewc_last_error(ctx), path) != NULL ? 0 : 3;
 }
@@ -194,7 +193,8 @@ static void a_full_disk_leaves_the_old_file(void **state)
     assert_int_equal(files_count(files_directory()), 1);
 }
 
-/* Root may write everywhere, so it becomes somebody else; the paths are then relative, as those above may be closed to him. */
+/* Root may write everywhere, so it becomes somebody else; the paths are then relative, as those above may be closed
+ * to him. */
 static int write_into_closed(void)
 {
     bare b;
@@ -386,6 +386,20 @@ static void a_failed_join_keeps_what_makes_the_old_files_count(void **state)
     bare_close(&b);
 }
 
+/* What is stale may still count, so that it must not stay unnoticed: here it is a directory. */
+static void a_stale_file_that_cannot_be_removed_is_named(void **state)
+{
+    (void)state;
+    bare b;
+    ewc_context *ctx = bare_open(&b);
+    files_make_directory("d");
+    files_make_directory("d/stale");
+    char *stage = make_stage(ctx, files_path("d"), false);
+    REFUSED(ctx, ewci_stage_merge(ctx, stage, files_path("d"), NULL, is_stale), EWC_ERROR_IO, "d/stale", "remove");
+    ewci_free(ctx, stage);
+    bare_close(&b);
+}
+
 static void a_file_in_the_directorys_place_is_refused(void **state)
 {
     (void)state;
@@ -431,7 +445,7 @@ static void survives_every_failed_allocation(void **state)
     (void)state;
     char path[4200];
     files_make_directory("d");
-    strcpy(path, files_path("d"));
+    files_set(path, sizeof path, files_path("d"));
     assert_in_range(bare_starve(write_merge_and_replace, path), 10, 100);
     assert_int_equal(files_count(files_directory()), 1);
 }
@@ -465,6 +479,7 @@ int main(void)
         TEST(a_stage_replaces_the_working_directory),
         TEST(a_stage_joins_a_directory),
         TEST(a_failed_join_keeps_what_makes_the_old_files_count),
+        TEST(a_stale_file_that_cannot_be_removed_is_named),
         TEST(a_file_in_the_directorys_place_is_refused),
         TEST(survives_every_failed_allocation),
     };

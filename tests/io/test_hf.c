@@ -339,9 +339,9 @@ static void survives_every_failed_allocation(void **state)
     ewc_context *ctx = bare_open(&b);
     assert_int_equal(write_model(ctx, 1, 100, NULL, false), EWC_OK);
     bare_close(&b);
-    strcpy(path, files_path("d"));
+    files_set(path, sizeof path, files_path("d"));
     assert_in_range(bare_starve(open_it, path), 20, 200);
-    strcpy(path, files_make_directory("source"));
+    files_set(path, sizeof path, files_make_directory("source"));
     files_text("source/tokenizer.model", "t");
     assert_in_range(bare_starve(write_it, path), 30, 400);
     check_model(bare_open(&b), 5);

@@ -19,7 +19,7 @@ static const char *make(const char *header, size_t data_bytes)
     size_t length = strlen(header);
     unsigned char *bytes = malloc(8 + length + data_bytes);
     for (int i = 0; i < 8; i++) bytes[i] = (unsigned char)(length >> (8 * i));
-    memcpy(bytes + 8, header, length);
+    for (size_t i = 0; i < length; i++) bytes[8 + i] = (unsigned char)header[i];
     for (size_t i = 0; i < data_bytes; i++) bytes[8 + length + i] = (unsigned char)i;
     const char *path = files_write("case.safetensors", bytes, 8 + length + data_bytes);
     free(bytes);
@@ -175,7 +175,7 @@ static void refuses_what_is_not_strict_json(void **state)
     char deep[400] = "{\"a\":";
     memset(deep + 5, '[', 100);
     memset(deep + 105, ']', 100);
-    strcpy(deep + 205, "}");
+    deep[205] = '}';
     MAKE_REFUSED(deep, 0, "nesting");
 }
 
@@ -344,9 +344,9 @@ static void survives_every_failed_allocation(void **state)
     for (int i = 0; i < 20; i++) /* enough names for the check of duplicates to need memory */
         sprintf(header + strlen(header), "%s\"t%d\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%d,%d]}",
                 i ? "," : "", i, i, i + 1);
-    strcat(header, "}");
+    files_append(header, sizeof header, "}");
     char path[4200];
-    strcpy(path, make(header, 20));
+    files_set(path, sizeof path, make(header, 20));
     assert_in_range(bare_starve(open_and_close, path), 5, 100);
 }
 

@@ -198,7 +198,7 @@ static void survives_every_failed_allocation(void **state)
 {
     (void)state;
     char path[4200];
-    strcpy(path, files_path("starved"));
+    files_set(path, sizeof path, files_path("starved"));
     assert_in_range(bare_starve(write_once, path), 4, 100);
 }
 

@@ -35,6 +35,7 @@ static const char *gzip(const char *name, const char *text)
 }
 
 /* Reads all documents, joined by '|'; the status of the call that failed, or EWC_OK. */
+enum { JOINED = 4096 };
 static ewc_status read_all(ewc_context *ctx, const char *path, size_t limit, char *joined)
 {
     ewc_text *text;
@@ -47,8 +48,8 @@ static ewc_status read_all(ewc_context *ctx, const char *path, size_t limit, cha
         status = ewci_text_next(text, &document, &bytes);
         if (status != EWC_OK || document == NULL) break;
         assert_int_equal(strlen(document), bytes);
-        strcat(joined, document);
-        strcat(joined, "|");
+        files_append(joined, JOINED, document);
+        files_append(joined, JOINED, "|");
     } while (strlen(joined) < 3000);
     if (status == EWC_OK) { /* the end stays the end */
         assert_int_equal(ewci_text_next(text, &document, &bytes), EWC_OK);
@@ -61,7 +62,7 @@ static ewc_status read_all(ewc_context *ctx, const char *path, size_t limit, cha
 #define READS(path, expected)                                                                                 \
     do {                                                                                                      \
         bare b_;                                                                                              \
-        char joined_[4096];                                                                                   \
+        char joined_[JOINED];                                                                                 \
         ewc_context *ctx_ = bare_open(&b_);                                                                   \
         if (read_all(ctx_, (path), EWCI_TEXT_LIMIT, joined_) != EWC_OK) fail_msg("%s", ewc_last_error(ctx_)); \
         assert_string_equal(joined_, (expected));                                                             \
@@ -71,7 +72,7 @@ static ewc_status read_all(ewc_context *ctx, const char *path, size_t limit, cha
 #define TEXT_REFUSED(path, limit, status, ...)                                          \
     do {                                                                                \
         bare b_;                                                                        \
-        char joined_[4096];                                                             \
+        char joined_[JOINED];                                                           \
         ewc_context *ctx_ = bare_open(&b_);                                             \
         REFUSED(ctx_, read_all(ctx_, (path), (limit), joined_), (status), __VA_ARGS__); \
         bare_close(&b_);                                                                \
@@ -125,9 +126,9 @@ static void long_documents_come_whole(void **state)
             ewc_context *ctx = bare_open(&b);
             char *line = malloc(room);
             unsigned char *packed = malloc(room);
-            strcpy(line, "{\"text\":\"");
+            files_set(line, room, "{\"text\":\"");
             for (size_t k = 0; k < lengths[i]; k++) line[9 + k] = (char)('a' + k * k % 23);
-            strcpy(line + 9 + lengths[i], "\"}\n{\"text\":\"last\"}");
+            files_set(line + 9 + lengths[i], room - 9 - lengths[i], "\"}\n{\"text\":\"last\"}");
             size_t length = strlen(line);
             size_t small = zipped ? deflate_member(line, length, packed, room) : 0;
             const char *path = zipped ? files_write("l.jsonl.gz", packed, small) : files_write("l.jsonl", line, length);
@@ -211,7 +212,7 @@ static void refuses_gzip_that_is_cut_short_or_corrupt(void **state)
         TEXT_REFUSED(files_write("short.txt.gz", whole, n), 100, EWC_ERROR_FORMAT, "short.txt.gz", "cut short");
     for (size_t n = 10; n < count; n++) { /* every change behind the header shows, at the latest in the checksum ... */
         bare b;
-        char kept = whole[n], joined[4096];
+        char kept = whole[n], joined[JOINED];
         ewc_context *ctx = bare_open(&b);
         whole[n] = (char)(kept ^ 0x40);
         ewc_status status = read_all(ctx, files_write("bad.txt.gz", whole, count), 1000, joined);
@@ -228,13 +229,13 @@ static void refuses_gzip_that_is_cut_short_or_corrupt(void **state)
     TEXT_REFUSED(files_text("plain.txt.gz", "not compressed"), 100, EWC_ERROR_FORMAT, "plain.txt.gz", "gzip");
     unsigned char out[200];
     size_t used = deflate_member("x", 1, out, sizeof out);
-    memcpy(out + used, "rubbish", 7);
+    for (size_t i = 0; i < 7; i++) out[used + i] = (unsigned char)"rubbish"[i];
     TEXT_REFUSED(files_write("more.txt.gz", out, used + 7), 100, EWC_ERROR_FORMAT, "more.txt.gz", "gzip");
 }
 
 static ewc_status read_whole_file(ewc_context *ctx, void *path)
 {
-    char joined[4096];
+    char joined[JOINED];
     return read_all(ctx, path, EWCI_TEXT_LIMIT, joined);
 }
 
@@ -242,9 +243,9 @@ static void survives_every_failed_allocation(void **state)
 {
     (void)state;
     char path[4200];
-    strcpy(path, gzip("a.jsonl.gz", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n"));
+    files_set(path, sizeof path, gzip("a.jsonl.gz", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n"));
     assert_in_range(bare_starve(read_whole_file, path), 5, 50);
-    strcpy(path, files_text("a.txt", "one"));
+    files_set(path, sizeof path, files_text("a.txt", "one"));
     assert_in_range(bare_starve(read_whole_file, path), 4, 50);
 }
 

@@ -1,4 +1,5 @@
-/* A context without a device, whose allocations are counted and can be made to fail: for tests of lib/io and lib/core. */
+/* A context without a device, whose allocations are counted and can be made to fail: for tests of lib/io and
+ * lib/core. */
 #ifndef TESTS_SUPPORT_BARE_H
 #define TESTS_SUPPORT_BARE_H
 
@@ -20,8 +21,9 @@ ewc_context *bare_open(bare *b);
 /* Fails the test unless everything was released. */
 void bare_close(bare *b);
 
-/* Runs call(ctx, argument) again and again, the first allocation failing, then the second, ... until none fails any more. Every failure
- * must be EWC_ERROR_MEMORY and leave nothing allocated. Returns how many allocations there were. call releases what it got. */
+/* Runs call(ctx, argument) again and again, the first allocation failing, then the second, ... until none fails any
+ * more. Every failure must be EWC_ERROR_MEMORY and leave nothing allocated. Returns how many allocations there were.
+ * call releases what it got. */
 typedef ewc_status (*bare_call)(ewc_context *ctx, void *argument);
 int64_t bare_starve(bare_call call, void *argument);
 

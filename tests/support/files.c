@@ -62,6 +62,17 @@ const char *files_text(const char *name, const char *text)
     return files_write(name, text, strlen(text));
 }
 
+void files_set(char *buffer, size_t bytes, const char *text)
+{
+    assert_in_range(snprintf(buffer, bytes, "%s", text), 0, bytes - 1);
+}
+
+void files_append(char *buffer, size_t bytes, const char *text)
+{
+    size_t used = strlen(buffer);
+    files_set(buffer + used, bytes - used, text);
+}
+
 char *files_read(const char *path, size_t *count)
 {
     struct stat info;

@@ -18,6 +18,10 @@ const char *files_path(const char *name);
 const char *files_write(const char *name, const void *bytes, size_t count);
 const char *files_text(const char *name, const char *text);
 
+/* Puts text into a buffer, or behind what is there; fails the test if it does not fit. */
+void files_set(char *buffer, size_t bytes, const char *text);
+void files_append(char *buffer, size_t bytes, const char *text);
+
 /* All bytes of a file, NUL-terminated; free() them. count may be NULL. */
 char *files_read(const char *path, size_t *count);
 
