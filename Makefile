@@ -281,16 +281,16 @@ check: $(if $(T),$(if $(SELECTED_SCRIPTS),all),all) $(SELECTED_PROGRAMS) ## Buil
 
 .PHONY: asan
 asan: ## Run the tests with AddressSanitizer and UndefinedBehaviorSanitizer in $(BUILD)/asan
-	@$(SANITIZED) BUILD=$(BUILD)/asan SANITIZE=address,undefined check
+	+@$(SANITIZED) BUILD=$(BUILD)/asan SANITIZE=address,undefined check
 
 .PHONY: ubsan
 ubsan: ## Run the tests with UndefinedBehaviorSanitizer alone in $(BUILD)/ubsan
-	@$(SANITIZED) BUILD=$(BUILD)/ubsan SANITIZE=undefined check
+	+@$(SANITIZED) BUILD=$(BUILD)/ubsan SANITIZE=undefined check
 
 # ThreadSanitizer of GCC 12 needs address randomisation as it was when it was written; setarch turns it off.
 .PHONY: tsan
 tsan: ## Run the tests with ThreadSanitizer in $(BUILD)/tsan
-	@$$(setarch -R true 2>/dev/null && echo setarch -R) $(SANITIZED) BUILD=$(BUILD)/tsan SANITIZE=thread check
+	+@$$(setarch -R true 2>/dev/null && echo setarch -R) $(SANITIZED) BUILD=$(BUILD)/tsan SANITIZE=thread check
 
 # Tests ask for impossible amounts of memory and expect NULL, which the sanitizers would take for a fault.
 SANITIZED = env EWC_TEST_FAST=1 EWC_TEST_TIMEOUT=$${EWC_TEST_TIMEOUT:-600} UBSAN_OPTIONS=print_stacktrace=1 \

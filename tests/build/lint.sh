@@ -21,7 +21,7 @@ read -ra blas <<< "${OPENBLAS_CFLAGS:-}"
 
 cppcheck --quiet -j "$jobs" --std=c11 --error-exitcode=1 --inline-suppr --enable=warning,portability \
     --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches --suppress=unmatchedSuppression \
-    -Iinclude -Ilib -Itests "${defines[@]}" "${sources[@]}" || failed=1
+    -Iinclude -Ilib -Itests -Ibench "${defines[@]}" "${sources[@]}" || failed=1
 [ $failed -eq 0 ] && echo "lint: cppcheck clean (${#sources[@]} files)"
 
 # clang-tidy also counts diagnostics it does not show: only what it says about our own files matters.
@@ -33,7 +33,7 @@ tidy() { # files...
     return 1
 }
 export -f tidy
-common="${defines[*]} -Iinclude -Ilib -Itests ${blas[*]}"
+common="${defines[*]} -Iinclude -Ilib -Itests -Ibench ${blas[*]}"
 
 tidy_failed=0
 printf '%s\0' "${sources[@]}" | flags="-std=c11 $common" xargs -0 -n 4 -P "$jobs" bash -c 'tidy "$@"' bash || tidy_failed=1
