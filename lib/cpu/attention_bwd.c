@@ -27,6 +27,7 @@ static void score_gradients(const ewci_attention_job *j, const piece *p, int64_t
     ewci_sgemm(false, true, rows, width, d, 1.0F, d_o, o_stride, v, j->stride, 0.0F, dp, width);
     for (int64_t i = first; i < last; i++) {
         int64_t row = i - first, begin = ewci_first_key(a, p->start, i) - key, end = i + 1 - key;
+        // delta has a value for each of the rows: NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage)
         j->device->kernels->attention_bwd_row(s + row * width, dp + row * width, begin > 0 ? begin : 0,
                                               end < width ? end : width, width, a->softcap, a->scale,
                                               j->lse[i * a->heads + p->head], delta[row]);

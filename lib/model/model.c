@@ -19,7 +19,7 @@ ewc_status ewci_model_new(ewc_context *ctx, const ewc_model_config *config, ewc_
     model->ctx = ctx;
     if (config != NULL) model->config = *config;
     EWCI_TRY_GOTO(status, fail, ewci_layout_create(ctx, config, &model->layout));
-    if (model->config.query_scale == 0) model->config.query_scale = (double)config->head_dim;
+    if (model->config.query_scale == 0) model->config.query_scale = (double)model->config.head_dim;
     EWCI_TRY_GOTO(status, fail,
                   ctx->ops->alloc(ctx->device, (size_t)model->layout.parameters * sizeof(float), "the model's weights",
                                   &memory));

@@ -118,7 +118,7 @@ static void place_slot(arena *a, const ewc_model_config *c, int deepest, ewci_ac
 static void place_layers(arena *a, struct ewci_workspace *w, const ewc_model_config *c)
 {
     for (int64_t l = 0; l <= c->layers; l++) {
-        ewci_activations scrap, *layer = w->layers == NULL ? &scrap : &w->layers[l];
+        ewci_activations scrap = {0}, *layer = w->layers == NULL ? &scrap : &w->layers[l];
         int level = w->training ? w->recompute[l] : EWC_RECOMPUTE_LAYER;
         memset(layer, 0, sizeof *layer);
         layer->x = w->training || l == 0 ? take(a, c->hidden_size) : w->layers == NULL ? NULL : w->layers[0].x;
@@ -245,7 +245,7 @@ ewc_status ewci_model_reserve(ewc_model *model, int64_t tokens, bool training, c
     w->sequence_ids = w->host_memory;
     w->host_rows = (int32_t *)(w->sequence_ids + w->tokens);
     w->host_ids = w->host_rows + w->tokens;
-    w->host_values = (float *)(w->host_ids + w->tokens);
+    w->host_values = (float *)(void *)(w->host_ids + w->tokens);
     ewci_workspace_place(w, c, ctx->ops, ctx->device, NULL);
     size_t bytes = w->activation_bytes + w->scratch_bytes + w->logits_bytes;
     ewci_workspace_destroy(model);
