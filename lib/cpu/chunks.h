@@ -9,7 +9,7 @@
 
 enum {
     EWCI_BLOCK = EWCI_UPDATE_BLOCK, /* elements of a block: chunks are whole blocks, the last one excepted */
-    EWCI_SMALLEST_CHUNK = 8 * EWCI_BLOCK,
+    EWCI_SMALLEST_CHUNK = 32 * EWCI_BLOCK,
     EWCI_MOST_CHUNKS = 1024
 };
 

@@ -1,0 +1,80 @@
+/* See measure.h. */
+#include "support/measure.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+void bench_parse(int argc, char **argv, bench_options *options)
+{
+    const struct {
+        const char *name;
+        int64_t *value;
+    } known[] = {{"--elements", &options->elements},
+                 {"--repetitions", &options->repetitions},
+                 {"--threads", &options->threads},
+                 {"--instruction-set", &options->instruction_set}};
+    for (int i = 1; i < argc; i += 2) {
+        char *end = NULL;
+        int64_t *value = NULL;
+        for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+            if (strcmp(argv[i], known[k].name) == 0) value = known[k].value;
+        if (value != NULL && i + 1 < argc) *value = strtoll(argv[i + 1], &end, 10);
+        if (end == NULL || *end != 0 || *value < 0) {
+            fprintf(stderr,
+                    "%s: expected --elements N, --repetitions N, --threads N or --instruction-set 1|2|3 "
+                    "(portable, AVX2, AVX-512), found %s\n",
+                    argv[0], argv[i]);
+            exit(2);
+        }
+    }
+    if (options->repetitions > MOST_REPETITIONS) options->repetitions = MOST_REPETITIONS;
+}
+
+void bench_check(ewc_context *context, ewc_status status)
+{
+    if (status == EWC_OK) return;
+    fprintf(stderr, "%s: %s\n", ewc_status_name(status), ewc_last_error(context));
+    exit(1);
+}
+
+ewc_context *bench_context(const bench_options *options)
+{
+    ewc_context_options wanted;
+    ewc_context_info info = {.struct_size = sizeof info};
+    ewc_context *context = NULL;
+    ewc_context_options_default(&wanted);
+    wanted.threads = (int)options->threads;
+    wanted.instruction_set = (ewc_instruction_set)options->instruction_set;
+    bench_check(NULL, ewc_context_create(&wanted, &context));
+    bench_check(context, ewc_context_describe(context, &info));
+    printf("libewc %s, %s, %d threads, %s; products: %s, kernels %s%s; memory %.1f GiB, available %.1f GiB\n",
+           ewc_version(), info.processor, info.threads, info.instruction_set, info.blas, info.blas_kernels,
+           info.blas_kernels_expected ? "" : " (NOT the ones for this processor)",
+           (double)info.memory_bytes / 1073741824.0, (double)info.memory_available_bytes / 1073741824.0);
+    return context;
+}
+
+double bench_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return (x > y) - (x < y);
+}
+
+double bench_median(const double *values, int64_t count)
+{
+    double sorted[MOST_REPETITIONS];
+    memcpy(sorted, values, (size_t)count * sizeof *values);
+    qsort(sorted, (size_t)count, sizeof *sorted, by_value);
+    return count % 2 ? sorted[count / 2] : 0.5 * (sorted[count / 2 - 1] + sorted[count / 2]);
+}
