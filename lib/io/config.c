@@ -26,12 +26,12 @@ const ewci_config_integer ewci_config_integers[] = {
 };
 
 const ewci_config_real ewci_config_reals[] = {
-    {"query_pre_attn_scalar", offsetof(ewc_model_config, query_scale), EWCI_POSITIVE},
-    {"rms_norm_eps", offsetof(ewc_model_config, rms_norm_eps), EWCI_POSITIVE},
-    {"attn_logit_softcapping", offsetof(ewc_model_config, attention_softcap), EWCI_NULL_IS_ZERO},
-    {"final_logit_softcapping", offsetof(ewc_model_config, final_softcap), EWCI_NULL_IS_ZERO},
-    {"initializer_range", offsetof(ewc_model_config, initializer_range), EWCI_OPTIONAL},
-    {NULL, 0, EWCI_POSITIVE},
+    {"query_pre_attn_scalar", offsetof(ewc_model_config, query_scale), EWCI_POSITIVE, true},
+    {"rms_norm_eps", offsetof(ewc_model_config, rms_norm_eps), EWCI_POSITIVE, false},
+    {"attn_logit_softcapping", offsetof(ewc_model_config, attention_softcap), EWCI_NULL_IS_ZERO, false},
+    {"final_logit_softcapping", offsetof(ewc_model_config, final_softcap), EWCI_NULL_IS_ZERO, false},
+    {"initializer_range", offsetof(ewc_model_config, initializer_range), EWCI_OPTIONAL, false},
+    {NULL, 0, EWCI_POSITIVE, false},
 };
 
 const ewci_config_token ewci_config_tokens[] = {

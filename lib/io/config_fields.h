@@ -2,6 +2,7 @@
 #ifndef EWCI_IO_CONFIG_FIELDS_H
 #define EWCI_IO_CONFIG_FIELDS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,7 @@ typedef struct ewci_config_real {
     const char *name;
     size_t offset;
     ewci_real_kind kind;
+    bool whole; /* written as an integer where it is one: transformers declares it so */
 } ewci_config_real;
 extern const ewci_config_real ewci_config_reals[];
 

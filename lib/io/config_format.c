@@ -1,4 +1,5 @@
 /* Writing config.json: a new one, or the original with what differs put right. */
+#include <math.h>
 #include <string.h>
 
 #include "core/memory.h"
@@ -35,6 +36,11 @@ static double real_at(const ewc_model_config *config, size_t offset)
     return *(const double *)(const void *)((const char *)config + offset);
 }
 
+static cJSON *real_item(double value, bool whole)
+{
+    return whole && value == floor(value) ? cJSON_CreateNumber(value) : ewci_json_float(value);
+}
+
 /* `old` is what the object says already, or NULL: nothing yet. */
 static bool set_plain(cJSON *object, const ewc_model_config *config, const ewc_model_config *old)
 {
@@ -47,7 +53,7 @@ static bool set_plain(cJSON *object, const ewc_model_config *config, const ewc_m
         double value = real_at(config, f->offset);
         bool null = f->kind == EWCI_NULL_IS_ZERO && value == 0.0;
         if (old == NULL || value != real_at(old, f->offset))
-            good = null ? set(object, f->name, cJSON_CreateNull()) : set_number(object, f->name, value);
+            good = set(object, f->name, null ? cJSON_CreateNull() : real_item(value, f->whole));
     }
     for (const ewci_config_token *f = ewci_config_tokens; f->name != NULL && good; f++) {
         int64_t value = integer_at(config, f->offset);
@@ -84,8 +90,8 @@ static bool set_rope(cJSON *object, const ewc_model_config *config, const ewc_mo
         parameters = cJSON_AddObjectToObject(object, "rope_parameters");
         good = parameters != NULL && cJSON_AddStringToObject(parameters, "rope_type", "default") != NULL;
     }
-    if (good && cJSON_IsObject(parameters)) good = set_number(parameters, "rope_theta", config->rope_theta);
-    if (good && top) good = set_number(object, "rope_theta", config->rope_theta);
+    if (good && cJSON_IsObject(parameters)) good = set(parameters, "rope_theta", ewci_json_float(config->rope_theta));
+    if (good && top) good = set(object, "rope_theta", ewci_json_float(config->rope_theta));
     return good;
 }
 
@@ -117,7 +123,7 @@ static bool set_family(cJSON *object)
            cJSON_AddStringToObject(object, "hidden_activation", "gelu_pytorch_tanh") != NULL &&
            cJSON_AddStringToObject(object, "hidden_act", "gelu_pytorch_tanh") != NULL &&
            cJSON_AddFalseToObject(object, "attention_bias") != NULL &&
-           cJSON_AddNumberToObject(object, "attention_dropout", 0.0) != NULL &&
+           set(object, "attention_dropout", ewci_json_float(0.0)) &&
            cJSON_AddTrueToObject(object, "tie_word_embeddings") != NULL &&
            cJSON_AddTrueToObject(object, "use_cache") != NULL;
 }
@@ -146,5 +152,8 @@ ewc_status ewci_config_format(ewc_context *ctx, const ewc_model_config *config, 
     }
     EWCI_TRY(ewci_config_parse(ctx, "config.json", original, &old));
     EWCI_TRY(ewci_json_parse(ctx, "config.json", original, strlen(original), &object));
-    return print(ctx, object, set_all(object, &wanted, &old, dtype), text);
+    ewc_status status = ewci_json_keep_numbers(ctx, object, original);
+    if (status == EWC_OK) return print(ctx, object, set_all(object, &wanted, &old, dtype), text);
+    cJSON_Delete(object);
+    return status;
 }

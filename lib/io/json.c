@@ -170,6 +170,70 @@ ewc_status ewci_json_hex64(ewc_context *ctx, const char *file, const cJSON *obje
     return EWC_OK;
 }
 
+/* The number at or behind *at in valid JSON, outside strings; *at moves behind it. */
+static const char *next_number(const char **at, size_t *length)
+{
+    const char *c = *at;
+    for (bool quoted = false; quoted || strspn(c, "-0123456789") == 0; c++) {
+        if (quoted && *c == '\\')
+            c++;
+        else if (*c == '"')
+            quoted = !quoted;
+    }
+    *length = strspn(c, "-+.0123456789eE");
+    *at = c + *length;
+    return c;
+}
+
+static bool make_raw(cJSON *number, const char *text, size_t length)
+{
+    char *copy = cJSON_malloc(length + 1);
+    if (copy == NULL) return false;
+    memcpy(copy, text, length);
+    copy[length] = '\0';
+    number->valuestring = copy;
+    number->type = (number->type & ~0xff) | cJSON_Raw;
+    return true;
+}
+
+ewc_status ewci_json_keep_numbers(ewc_context *ctx, cJSON *object, const char *text)
+{
+    cJSON *path[EWCI_JSON_DEPTH + 1];
+    int depth = 0;
+    path[0] = object;
+    while (depth >= 0) { /* the order of the tree is the order of the text */
+        cJSON *value = path[depth];
+        size_t length;
+        if (cJSON_IsNumber(value)) {
+            const char *number = next_number(&text, &length);
+            if (!make_raw(value, number, length)) return ewci_fail(ctx, EWC_ERROR_MEMORY, "no memory for JSON text");
+        }
+        if (value->child != NULL) {
+            path[++depth] = value->child;
+            continue;
+        }
+        while (depth > 0 && path[depth]->next == NULL) depth--;
+        if (depth == 0) break;
+        path[depth] = path[depth]->next;
+    }
+    return EWC_OK;
+}
+
+cJSON *ewci_json_float(double value)
+{
+    char text[48];
+    for (int digits = 15; digits <= 17; digits++) { /* the fewest that give the same number back */
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value) break;
+    }
+    size_t end = strlen(text), point = strspn(text, "-0123456789");
+    if (point == end)
+        snprintf(text + end, sizeof text - end, ".0");
+    else if (text[point] != 'e')
+        text[point] = '.'; /* the host's locale may have another one */
+    return cJSON_CreateRaw(text);
+}
+
 /* cJSON indents with tabs; outside strings they become what Python's json.dump(indent=2) writes. */
 static void spread_tabs(const char *tabbed, char *text)
 {

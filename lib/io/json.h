@@ -45,6 +45,14 @@ ewc_status ewci_json_hex64(ewc_context *ctx, const char *file, const cJSON *obje
 /* An exact integer in [low, high]? */
 bool ewci_json_exact(const cJSON *value, int64_t low, int64_t high, int64_t *integer);
 
+/* Makes numbers of a parsed text print as they were written: 50.0 stays 50.0, and integers beyond 2^53 keep their
+ * digits. They are then raw text to cJSON, and the getters above no longer take them for numbers. */
+ewc_status ewci_json_keep_numbers(ewc_context *ctx, cJSON *object, const char *text);
+
+/* A number that prints with a decimal point or an exponent, as Python writes its floats; NULL when there is no
+ * memory. */
+cJSON *ewci_json_float(double value);
+
 /* The tree as indented text with a final newline; free with ewci_free. */
 ewc_status ewci_json_print(ewc_context *ctx, const cJSON *object, char **text);
 

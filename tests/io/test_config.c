@@ -260,7 +260,9 @@ static void writing_keeps_spelling_order_and_unknown_fields(void **state)
         assert_int_equal(ewci_config_parse(ctx, "F", cases[i].text, &c), EWC_OK);
         assert_int_equal(ewci_config_format(ctx, &c, cases[i].text, EWC_F16, &text), EWC_OK);
         assert_int_equal(ewci_json_parse(ctx, "F", expected, strlen(expected), &root), EWC_OK);
+        assert_int_equal(ewci_json_keep_numbers(ctx, root, expected), EWC_OK);
         assert_int_equal(ewci_json_print(ctx, root, &wanted), EWC_OK);
+        assert_non_null(strstr(wanted, "\"final_logit_softcapping\": 30.0"));
         assert_string_equal(text, wanted);
         assert_int_equal(ewci_config_parse(ctx, "F", text, &again), EWC_OK);
         assert_true(same(&c, &again));
@@ -304,7 +306,7 @@ static void a_new_file_has_both_spellings(void **state)
     static const char *const words[] = {"\"Gemma2ForCausalLM\"",
                                         "\"dtype\": \"bfloat16\"",
                                         "\"torch_dtype\": \"bfloat16\"",
-                                        "\"rope_theta\": 10000,",
+                                        "\"rope_theta\": 10000.0,",
                                         "\"rope_type\": \"default\"",
                                         "\"layer_types\"",
                                         "\"hidden_activation\": \"gelu_pytorch_tanh\"",

@@ -277,6 +277,40 @@ static void prints_as_python_does(void **state)
     bare_close(&b);
 }
 
+static void numbers_can_be_kept_as_they_were_written(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"a1\":[1.0,-0.0,{\"x-2\":1E5,\"b\\\"3\":\"4\"}],\"c\":123456789012345678901,\"d\":{},\"e\":[]}";
+    bare b;
+    cJSON *root;
+    char *printed;
+    ewc_context *ctx = bare_open(&b);
+    assert_int_equal(parse(ctx, text, &root), EWC_OK);
+    assert_int_equal(ewci_json_keep_numbers(ctx, root, text), EWC_OK);
+    printed = cJSON_PrintUnformatted(root);
+    assert_string_equal(printed, text);
+    cJSON_free(printed);
+    cJSON_Delete(root);
+    bare_close(&b);
+}
+
+static void floats_are_written_as_python_does(void **state)
+{
+    (void)state;
+    static const struct {
+        double value;
+        const char *text;
+    } cases[] = {{50, "50.0"},    {0, "0.0"},   {-3, "-3.0"},
+                 {1e-6, "1e-06"}, {0.1, "0.1"}, {1.0 / 3, "0.3333333333333333"},
+                 {1e22, "1e+22"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cJSON *item = ewci_json_float(cases[i].value);
+        assert_string_equal(item->valuestring, cases[i].text);
+        cJSON_Delete(item);
+    }
+}
+
 /* Against the definition: every code point encoded, and every sequence of up to three bytes decoded slowly. */
 static size_t slow_valid(const unsigned char *t, size_t n)
 {
@@ -333,6 +367,8 @@ int main(void)
         cmocka_unit_test(refuses_what_is_not_an_object_or_too_large_a_number),
         cmocka_unit_test(getters_check_type_and_range),
         cmocka_unit_test(prints_as_python_does),
+        cmocka_unit_test(numbers_can_be_kept_as_they_were_written),
+        cmocka_unit_test(floats_are_written_as_python_does),
         cmocka_unit_test(utf8_agrees_with_its_definition),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
