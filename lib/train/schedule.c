@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/sized.h"
 #include "core/status.h"
 
 #define AREA_DECAY 0.999
@@ -36,23 +37,33 @@ static ewc_status check_lengths(ewc_context *ctx, const ewc_schedule *s)
     return EWC_OK;
 }
 
-static ewc_status check(ewc_context *ctx, const ewc_schedule *s, int64_t step)
+static ewc_status check_values(ewc_context *ctx, const ewc_schedule *s)
 {
-    if (s == NULL) return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "schedule is NULL");
-    if (s->struct_size != sizeof *s)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "schedule.struct_size: expected %zu, found %zu", sizeof *s,
-                         s->struct_size);
-    if ((unsigned)s->kind > EWC_SCHEDULE_WSD || (unsigned)s->tail > EWC_TAIL_INVERSE)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "schedule.kind, schedule.tail: expected known values, found %d, %d",
-                         (int)s->kind, (int)s->tail);
+    if ((unsigned)s->kind > EWC_SCHEDULE_WSD)
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "schedule.kind: expected an ewc_schedule_kind, found %d",
+                         (int)s->kind);
+    if ((unsigned)s->tail > EWC_TAIL_INVERSE)
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "schedule.tail: expected an ewc_tail, found %d", (int)s->tail);
     if (!isfinite(s->peak) || s->peak < 0)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "schedule.peak: expected a finite number >= 0, found %g", s->peak);
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "schedule.peak: expected a finite number, 0 or more, found %g",
+                         s->peak);
     if (!(s->final_ratio >= 0 && s->final_ratio <= 1))
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "schedule.final_ratio: expected 0 to 1, found %g", s->final_ratio);
     if (s->kind == EWC_SCHEDULE_WSD && s->tail == EWC_TAIL_INVERSE && s->final_ratio == 0)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "schedule.final_ratio: the inverse tail needs a number above 0");
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT,
+                         "schedule.final_ratio: the inverse tail needs a number above 0, found 0");
+    return EWC_OK;
+}
+
+/* Takes the caller's schedule into *s, checked. */
+static ewc_status check(ewc_context *ctx, const ewc_schedule *given, int64_t step, ewc_schedule *s)
+{
+    ewc_schedule_default(s);
+    EWCI_TRY(ewci_sized_take(ctx, "schedule", given, s, sizeof *s));
+    EWCI_TRY(check_values(ctx, s));
+    EWCI_TRY(check_lengths(ctx, s));
     if (step < 1) return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "step: expected 1 or more, found %lld", (long long)step);
-    return check_lengths(ctx, s);
+    return EWC_OK;
 }
 
 static double tail_rate(ewc_tail tail, double peak, double f, double u)
@@ -82,9 +93,10 @@ static double rate_at(const ewc_schedule *s, int64_t step)
 
 ewc_status ewc_schedule_rate(ewc_context *context, const ewc_schedule *schedule, int64_t step, double *rate)
 {
-    EWCI_TRY(check(context, schedule, step));
+    ewc_schedule s;
+    EWCI_TRY(check(context, schedule, step, &s));
     if (rate == NULL) return ewci_fail(context, EWC_ERROR_ARGUMENT, "ewc_schedule_rate: rate is NULL");
-    *rate = rate_at(schedule, step);
+    *rate = rate_at(&s, step);
     return EWC_OK;
 }
 
@@ -100,10 +112,11 @@ void ewci_schedule_areas_next(ewci_schedule_areas *areas, double rate)
 ewc_status ewc_schedule_areas(ewc_context *context, const ewc_schedule *schedule, int64_t step, double *s1, double *s2)
 {
     ewci_schedule_areas areas = {0};
-    EWCI_TRY(check(context, schedule, step));
+    ewc_schedule s;
+    EWCI_TRY(check(context, schedule, step, &s));
     if (s1 == NULL || s2 == NULL)
         return ewci_fail(context, EWC_ERROR_ARGUMENT, "ewc_schedule_areas: %s is NULL", s1 == NULL ? "s1" : "s2");
-    for (int64_t i = 1; i <= step; i++) ewci_schedule_areas_next(&areas, rate_at(schedule, i));
+    for (int64_t i = 1; i <= step; i++) ewci_schedule_areas_next(&areas, rate_at(&s, i));
     *s1 = areas.s1;
     *s2 = areas.s2;
     return EWC_OK;
