@@ -20,6 +20,7 @@ class Mutation:
 UPDATE, STEP, SCHEDULE = "lib/cpu/kernels/update.c", "lib/train/step.c", "lib/train/schedule.c"
 NORM, ROPE = "lib/cpu/kernels/rmsnorm.c", "lib/cpu/kernels/rope.c"
 ATTENTION, LOSS = "lib/cpu/kernels/attention.c", "lib/cpu/kernels/cross_entropy.c"
+ESTIMATE = "lib/train/fisher_estimate.c"
 FORWARD, BACKWARD, HEAD = "lib/model/forward.c", "lib/model/backward.c", "lib/model/head.c"
 
 MUTATIONS = [
@@ -43,8 +44,8 @@ MUTATIONS = [
              "return (void)scale, EWC_OK;", reduced=True),
     Mutation("tied gradient: the lookup's part alone", HEAD,
              "run->embedding_gradient, hidden, true));", "run->w->logits, hidden, false));"),
-    Mutation("final softcap: left out of the gradient", LOSS, "weight * ewci_exp(c[i] - lse) * (1.0F - t * t)",
-             "weight * ewci_exp(c[i] - lse) * (1.0F - 0.0F * t)", reduced=True),
+    Mutation("final softcap: left out of the gradient", LOSS, "factor * ewci_exp(c[i] - largest) * (1.0F - t * t)",
+             "factor * ewci_exp(c[i] - largest) * (1.0F - 0.0F * t)", reduced=True),
     Mutation("final softcap: left out of the label's gradient", "lib/cpu/cross_entropy.c",
              "expm1(at_label - lse) * (1.0 - t * t)", "expm1(at_label - lse) * (1.0 - 0.0 * t)"),
     Mutation("final softcap: not applied", HEAD, ".softcap = (float)c->final_softcap,",
@@ -118,6 +119,8 @@ MUTATIONS = [
              "options.gradient_scale = 1.0;", (STEPS,)),
     Mutation("schedule: the cosine counts the warm-up", SCHEDULE,
              "(double)(step - s->warmup) / (double)(s->steps - s->warmup)", "(double)step / (double)s->steps", (STEPS,)),
+    Mutation("fold: centre not weighted by the Fisher", "lib/cpu/fold_add.c", "part * (double)c[k]", "j->lambda * (double)c[k]",
+             (STEPS,)),
     # ---- Fisher
     Mutation("squares: of every row instead of every sequence", BACKWARD,
              "EWCI_TRY(run->ops->gemm_square(run->device, out, in, length, ewci_at(run, dy, b * length * out), out, "
@@ -128,6 +131,18 @@ MUTATIONS = [
     Mutation("squares: both uses of the tied embedding squared apart", HEAD, "w->sequence_ids[b], c->hidden_size, true));",
              "w->sequence_ids[b], c->hidden_size, false)); EWCI_TRY(run->ops->zero(run->device, w->embedding_rows + "
              "b * length * c->hidden_size, (size_t)(length * c->hidden_size) * sizeof(float)));", (FISHER,)),
+    Mutation("fisher: the unit ignored", ESTIMATE, "scored > 0 ? 1.0 / (double)scored : 1.0", "scored > 0 ? 1.0 : 1.0", (FISHER,)),
+    Mutation("fisher: sequences with nothing scored are counted", ESTIMATE, "fisher->info.sequences += w.counted;",
+             "fisher->info.sequences += batch->sequences;", (FISHER,)),
+    Mutation("fisher: batch mean over sequences with nothing scored too", ESTIMATE, "weight /= (double)w->counted;",
+             "weight /= (double)batch->sequences;", (FISHER,)),
+    Mutation("fisher: random signs all positive", ESTIMATE, "words[0] & 1U ? 1.0 : -1.0", "words[0] & 1U ? 1.0 : 1.0", (FISHER,)),
+    Mutation("fisher: labels of the data instead of sampled ones", ESTIMATE,
+             "fisher->info.estimator == EWC_FISHER_SAMPLED ? EWCI_CE_SAMPLE : EWCI_CE_TRAIN", "EWCI_CE_TRAIN", (FISHER,)),
+    Mutation("fisher: sampled labels from half of the softmax", "lib/cpu/cross_entropy.c", "u * sum", "0.5 * u * sum", (FISHER,)),
+    # ---- checkpoints
+    Mutation("config: without layer_types the odd layers slide", "lib/io/config.c", "sliding[i] = i % 2 == 0;",
+             "sliding[i] = i % 2 == 1;"),
     # ---- threads
     Mutation("products: OpenBLAS without the lock", "lib/cpu/openblas_lock.c", "pthread_mutex_lock(&table);", "",
              ("ops/test_concurrent_products",), times=2),
