@@ -22,7 +22,7 @@ EOF
 }
 
 build_packages=(gcc g++ make pkg-config libopenblas-serial-dev libcjson-dev zlib1g-dev libsentencepiece-dev)
-check_packages=("${build_packages[@]}" libcmocka-dev python3)
+check_packages=("${build_packages[@]}" libcmocka-dev python3 sentencepiece)
 demo_packages=("${build_packages[@]}" python3 sentencepiece ca-certificates)
 ci_packages=("${check_packages[@]}" clang-format clang-tidy cppcheck valgrind git)
 

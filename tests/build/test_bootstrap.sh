@@ -40,7 +40,7 @@ machine() { # user id, installed packages...
     printf '%s\n' "$@" > "$INSTALLED"
 }
 bootstrap() { PATH=$fake ./bootstrap.sh "$@" < /dev/null; }
-packages="gcc g++ make pkg-config libopenblas-serial-dev libcjson-dev zlib1g-dev libsentencepiece-dev libcmocka-dev python3"
+packages="gcc g++ make pkg-config libopenblas-serial-dev libcjson-dev zlib1g-dev libsentencepiece-dev libcmocka-dev python3 sentencepiece"
 
 root_installs_what_is_missing() {
     machine 0 gcc make zlib1g-dev
