@@ -1,4 +1,9 @@
-/* cross_entropy: rows are divided among the threads; formulas in ops.h. */
+/* cross_entropy: with c = softcap tanh(z / softcap), nll = log sum_j exp(c_j) - c_label, and
+ * d nll / d z_j = (p_j - [j = label]) (1 - (c_j / softcap)^2), p = softmax(c).
+ *
+ * Rows are divided among the threads. A row is read twice: once in sections that stay in the nearest cache while they are capped and
+ * summed, each against its own largest element, and once more for the gradient. A sampled label is found by the sections' sums and looked
+ * up in one of them. */
 #include <math.h>
 #include <string.h>
 
@@ -6,11 +11,63 @@
 #include "cpu/device.h"
 #include "cpu/operations.h"
 
+enum { MOST_SECTIONS = 64, SHORTEST_SECTION = 4096 }; /* 16 KiB */
+
 typedef struct job {
     ewci_device *device;
     const ewci_cross_entropy *args;
     float *logits;
 } job;
+
+/* sum_j exp(c_j - largest) of a row, and of its sections each against its own largest. */
+typedef struct row_sum {
+    int64_t length, count; /* of a section; sections */
+    float largest, section_largest[MOST_SECTIONS];
+    double sum, section_sum[MOST_SECTIONS];
+} row_sum;
+
+static int64_t section_length(int64_t vocab)
+{
+    int64_t length = vocab / MOST_SECTIONS + 1;
+    return length > SHORTEST_SECTION ? length : SHORTEST_SECTION;
+}
+
+static double section_share(const row_sum *s, int64_t section)
+{
+    return exp((double)s->section_largest[section] - (double)s->largest);
+}
+
+static void sum_row(const job *j, float *z, row_sum *s)
+{
+    const ewci_kernels *kernels = j->device->kernels;
+    int64_t vocab = j->args->vocab;
+    *s = (row_sum){.length = section_length(vocab), .largest = -INFINITY};
+    for (int64_t first = 0; first < vocab; first += s->length, s->count++) {
+        int64_t n = vocab - first < s->length ? vocab - first : s->length;
+        float largest = kernels->softcap_max(z + first, n, j->args->softcap);
+        s->section_largest[s->count] = largest;
+        s->section_sum[s->count] = kernels->exp_sum(z + first, n, largest);
+        if (largest > s->largest) s->largest = largest;
+    }
+    for (int64_t k = 0; k < s->count; k++) s->sum += s->section_sum[k] * section_share(s, k);
+}
+
+/* The first label at which the sum of the probabilities reaches u. */
+static int64_t draw_label(const job *j, const float *c, const row_sum *s, double u)
+{
+    double goal = u * s->sum, below = 0;
+    for (int64_t k = 0; k < s->count; k++) {
+        double share = section_share(s, k), part = s->section_sum[k] * share;
+        if (below + part >= goal) {
+            int64_t first = k * s->length, rest = j->args->vocab - first;
+            double inside = fmin((goal - below) / share, s->section_sum[k]);
+            return first + j->device->kernels->exp_sum_reach(c + first, rest < s->length ? rest : s->length,
+                                                             s->section_largest[k], inside);
+        }
+        below += part;
+    }
+    return 0; /* no sum reaches a goal that is not a number: the loss says so */
+}
 
 static void leave_out(const job *j, int64_t row, float *z)
 {
@@ -22,27 +79,23 @@ static void leave_out(const job *j, int64_t row, float *z)
 static void run_row(const job *j, int64_t row)
 {
     const ewci_cross_entropy *a = j->args;
-    const ewci_kernels *kernels = j->device->kernels;
     float *z = j->logits + row * a->vocab;
     int64_t label = a->targets[row];
+    row_sum s;
     if (label < 0) {
         leave_out(j, row, z);
         return;
     }
-    float largest = kernels->softcap_max(z, a->vocab, a->softcap);
-    double sum = kernels->exp_sum(z, a->vocab, largest);
-    if (a->mode == EWCI_CE_SAMPLE) {
-        double u = ewci_uniform(a->seed, EWCI_STREAM_LABELS, 0, a->first_row + (uint64_t)row);
-        label = kernels->exp_sum_reach(z, a->vocab, largest, u * sum);
-    }
-    double lse = (double)largest + log(sum), at_label = (double)z[label];
+    sum_row(j, z, &s);
+    if (a->mode == EWCI_CE_SAMPLE)
+        label = draw_label(j, z, &s, ewci_uniform(a->seed, EWCI_STREAM_LABELS, 0, a->first_row + (uint64_t)row));
+    double lse = (double)s.largest + log(s.sum), at_label = (double)z[label];
     a->nll[row] = (float)(lse - at_label);
     if (a->labels != NULL) a->labels[row] = (int32_t)label;
     if (a->mode == EWCI_CE_LOSS) return;
-    float weight = a->row_weight[row];
-    double t = a->softcap > 0 ? at_label / (double)a->softcap : 0.0;
-    kernels->cross_entropy_gradient(z, a->vocab, (float)lse, weight, a->softcap);
-    z[label] = (float)((double)weight * expm1(at_label - lse) * (1.0 - t * t));
+    double weight = (double)a->row_weight[row], t = a->softcap > 0 ? at_label / (double)a->softcap : 0.0;
+    j->device->kernels->cross_entropy_gradient(z, a->vocab, s.largest, (float)(weight / s.sum), a->softcap);
+    z[label] = (float)(weight * expm1(at_label - lse) * (1.0 - t * t)); /* p - 1 without cancellation */
 }
 
 static void run_slice(void *argument, int index, int count)
@@ -56,6 +109,6 @@ static void run_slice(void *argument, int index, int count)
 ewc_status ewci_cpu_cross_entropy(ewci_device *device, const ewci_cross_entropy *args, void *logits)
 {
     job j = {device, args, logits};
-    ewci_parallel(ewci_team(device, args->rows * args->vocab), run_slice, &j);
+    ewci_parallel(device->threads, run_slice, &j);
     return EWC_OK;
 }
