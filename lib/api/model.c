@@ -4,6 +4,7 @@
 
 #include "api/require.h"
 #include "core/memory.h"
+#include "core/sized.h"
 #include "core/status.h"
 #include "model/model.h"
 
@@ -18,8 +19,11 @@ ewc_status ewc_model_create(ewc_context *context, const ewc_model_config *config
     EWCI_REQUIRE(NULL, context);
     EWCI_REQUIRE(context, config);
     EWCI_REQUIRE(context, model);
+    ewc_model_config taken;
     ewc_model *created;
-    EWCI_TRY(ewci_model_new(context, config, &created));
+    ewc_model_config_default(&taken);
+    EWCI_TRY(ewci_sized_take(context, "config", config, &taken, sizeof taken));
+    EWCI_TRY(ewci_model_new(context, &taken, &created));
     ewc_status status = ewci_model_randomize(created, seed);
     if (status == EWC_OK)
         *model = created;
@@ -110,9 +114,9 @@ ewc_status ewc_model_set_hook(ewc_model *model, const ewc_residual_hook *hook)
         memset(&model->hook, 0, sizeof model->hook);
         return EWC_OK;
     }
-    if (hook->struct_size != sizeof *hook)
-        return ewci_fail(model->ctx, EWC_ERROR_ARGUMENT, "hook: struct_size: expected %zu, found %zu", sizeof *hook,
-                         hook->struct_size);
+    ewc_residual_hook taken = {0};
+    EWCI_TRY(ewci_sized_take(model->ctx, "hook", hook, &taken, sizeof taken));
+    hook = &taken;
     if (hook->layer < 0 || hook->layer >= model->config.layers)
         return ewci_fail(model->ctx, EWC_ERROR_ARGUMENT, "hook.layer: expected 0 to %lld, found %lld",
                          (long long)(model->config.layers - 1), (long long)hook->layer);
@@ -132,19 +136,12 @@ static double weighted_sum(const ewc_batch *batch, const float *nll)
     return sum;
 }
 
-static ewc_status check_evaluation(ewc_context *ctx, const ewc_evaluation *evaluation)
-{
-    if (evaluation == NULL || evaluation->struct_size == sizeof *evaluation) return EWC_OK;
-    return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "evaluation: struct_size: expected %zu, found %zu", sizeof *evaluation,
-                     evaluation->struct_size);
-}
-
 /* Writes the results only when all of them are there. */
-static void report(const ewc_batch *batch, int64_t scored, const float *nll, ewc_evaluation *evaluation)
+static ewc_status report(ewc_context *ctx, const ewc_batch *batch, int64_t scored, const float *nll,
+                         ewc_evaluation *evaluation)
 {
-    if (evaluation == NULL) return;
-    evaluation->nll = weighted_sum(batch, nll);
-    evaluation->tokens = scored;
+    ewc_evaluation found = {.struct_size = sizeof found, .nll = weighted_sum(batch, nll), .tokens = scored};
+    return evaluation == NULL ? EWC_OK : ewci_sized_give(ctx, "evaluation", evaluation, &found, sizeof found);
 }
 
 ewc_status ewc_model_evaluate(ewc_model *model, const ewc_batch *batch, ewc_evaluation *evaluation,
@@ -154,17 +151,14 @@ ewc_status ewc_model_evaluate(ewc_model *model, const ewc_batch *batch, ewc_eval
     int64_t scored;
     void *memory;
     EWCI_TRY(ewci_batch_check(model, batch, &scored));
-    EWCI_TRY(check_evaluation(model->ctx, evaluation));
     int64_t rows = batch->sequences * batch->length;
     EWCI_TRY(ewci_alloc_array(model->ctx, rows, sizeof(float), "per-token losses", &memory));
     float *nll = memory;
     ewci_pass pass = {.batch = batch, .mode = EWCI_CE_LOSS, .nll = nll};
     ewc_status status = ewci_model_run(model, &pass);
-    if (status == EWC_OK) {
-        report(batch, scored, nll, evaluation);
-        for (int64_t i = 0; i < rows && log_probabilities != NULL; i++)
-            log_probabilities[i] = batch->targets[i] < 0 ? 0.0F : -nll[i];
-    }
+    if (status == EWC_OK) status = report(model->ctx, batch, scored, nll, evaluation);
+    for (int64_t i = 0; i < rows && log_probabilities != NULL && status == EWC_OK; i++)
+        log_probabilities[i] = batch->targets[i] < 0 ? 0.0F : -nll[i];
     ewci_free(model->ctx, nll);
     return status;
 }
@@ -179,7 +173,6 @@ ewc_status ewc_model_gradient(ewc_model *model, const ewc_batch *batch, double n
     int64_t scored;
     void *memory = NULL, *device_gradient = NULL;
     EWCI_TRY(ewci_batch_check(model, batch, &scored));
-    EWCI_TRY(check_evaluation(ctx, evaluation));
     if (!isfinite(normalizer))
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "normalizer: expected a finite number, found %g", normalizer);
     if (normalizer <= 0) normalizer = scored > 0 ? (double)scored : 1.0;
@@ -198,8 +191,8 @@ ewc_status ewc_model_gradient(ewc_model *model, const ewc_batch *batch, double n
                       .sink = {.gradient = device_gradient},
                       .nll = nll};
     EWCI_TRY_GOTO(status, done, ewci_model_run(model, &pass));
+    EWCI_TRY_GOTO(status, done, report(ctx, batch, scored, nll, evaluation));
     EWCI_TRY_GOTO(status, done, ops->copy_out(ctx->device, gradient, device_gradient, bytes));
-    report(batch, scored, nll, evaluation);
 done:
     ops->free(ctx->device, device_gradient);
     ewci_free(ctx, nll);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/sized.h"
 #include "core/status.h"
 #include "train/plan.h"
 #include "train/trainer.h"
@@ -50,11 +51,6 @@ static ewc_status check_options(ewc_model *model, const ewc_trainer_options *o)
 {
     ewc_context *ctx = model->ctx;
     double rate;
-    if (o->struct_size != sizeof *o)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT,
-                         "options: struct_size: expected %zu, found %zu; fill the struct with "
-                         "ewc_trainer_options_default()",
-                         sizeof *o, o->struct_size);
     EWCI_TRY(ewc_schedule_rate(ctx, &o->schedule, 1, &rate));
     EWCI_TRY(check_number(ctx, "beta1", o->beta1, 0, 1));
     EWCI_TRY(check_number(ctx, "beta2", o->beta2, 0, 1));
@@ -110,6 +106,10 @@ ewc_status ewc_trainer_create(ewc_model *model, const ewc_trainer_options *optio
                          model == NULL     ? "model"
                          : options == NULL ? "options"
                                            : "trainer");
+    ewc_trainer_options taken;
+    ewc_trainer_options_default(&taken);
+    EWCI_TRY(ewci_sized_take(model->ctx, "options", options, &taken, sizeof taken));
+    options = &taken;
     EWCI_TRY(check_options(model, options));
     EWCI_TRY(ewci_plan_check_trainer(model, options));
     EWCI_TRY(ewci_alloc_array(model->ctx, 1, sizeof(ewc_trainer), "a trainer", &memory));

@@ -19,6 +19,12 @@ static ewc_status read_size(ewc_context *ctx, const char *what, const void *size
         what, *size);
 }
 
+ewc_status ewci_sized_check(ewc_context *ctx, const char *what, const void *given)
+{
+    size_t size;
+    return read_size(ctx, what, given, &size);
+}
+
 ewc_status ewci_sized_take(ewc_context *ctx, const char *what, const void *given, void *out, size_t size)
 {
     size_t given_size;

@@ -15,4 +15,7 @@ ewc_status ewci_sized_take(ewc_context *ctx, const char *what, const void *given
 /* Gives the caller as much of the filled-in struct `source` as his struct `out` has room for; the rest of his is zero. His size stays. */
 ewc_status ewci_sized_give(ewc_context *ctx, const char *what, void *out, const void *source, size_t size);
 
+/* Does the caller's struct carry a size? For calls that must know before they change anything. */
+ewc_status ewci_sized_check(ewc_context *ctx, const char *what, const void *given);
+
 #endif

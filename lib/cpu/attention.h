@@ -10,13 +10,13 @@ enum { EWCI_QUERY_TILE = 128, EWCI_KEY_TILE = 256, EWCI_SCORE_TILE = EWCI_QUERY_
 typedef struct ewci_attention_job {
     ewci_device *device;
     const ewci_attention *shape;
-    int64_t stride;        /* of a row of qkv */
+    int64_t stride; /* of a row of qkv */
     const float *qkv;
-    float *o, *lse;        /* lse: written forward, read backward */
-    float *dqkv;           /* backward */
+    float *o, *lse; /* lse: written forward, read backward */
+    float *dqkv;    /* backward */
     const float *d_o;
     float *thread_scratch; /* [threads, ewci_attention_thread_scratch] */
-    float *partial;        /* [heads, tokens, 2d] one query head's dK and dV, or NULL when each kv head has one query head */
+    float *partial; /* [heads, tokens, 2d] one query head's dK and dV, or NULL when each kv head has one query head */
 } ewci_attention_job;
 
 /* Floats of scratch per thread. */

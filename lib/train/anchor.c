@@ -1,8 +1,12 @@
 /* Anchors: see anchor.h and libewc.h. */
 #include "train/anchor.h"
 
+#include <string.h>
+
 #include "core/memory.h"
 #include "core/status.h"
+
+#define FORMAT "libewc-anchor"
 
 ewc_buffer ewci_anchor_view(const ewc_anchor *anchor, int64_t tensor)
 {
@@ -100,6 +104,17 @@ ewc_status ewc_anchor_open(ewc_model *model, const char *directory, ewc_anchor *
     return status;
 }
 
+/* A Fisher's file has the same tensors: only its word tells them apart. */
+static ewc_status check_format(const ewc_anchor *anchor)
+{
+    const char *found = ewci_safetensors_metadata(anchor->file, "format");
+    if (found != NULL && strcmp(found, FORMAT) == 0) return EWC_OK;
+    return ewci_fail(anchor->model->ctx, EWC_ERROR_FORMAT,
+                     "%s: __metadata__: format: expected " FORMAT ", found %.100s; a model's directory is opened with "
+                     "ewc_anchor_open",
+                     ewci_safetensors_path(anchor->file), found == NULL ? "nothing" : found);
+}
+
 ewc_status ewc_anchor_load(ewc_model *model, const char *path, ewc_anchor **out)
 {
     ewc_anchor *anchor;
@@ -107,6 +122,7 @@ ewc_status ewc_anchor_load(ewc_model *model, const char *path, ewc_anchor **out)
         return ewci_fail(model == NULL ? NULL : model->ctx, EWC_ERROR_ARGUMENT, "ewc_anchor_load: an argument is NULL");
     EWCI_TRY(new_anchor(model, &anchor));
     ewc_status status = ewci_safetensors_open(model->ctx, path, &anchor->file);
+    if (status == EWC_OK) status = check_format(anchor);
     if (status == EWC_OK) status = map_anchor(anchor);
     if (status == EWC_OK)
         *out = anchor;
@@ -117,7 +133,7 @@ ewc_status ewc_anchor_load(ewc_model *model, const char *path, ewc_anchor **out)
 
 ewc_status ewc_anchor_save(ewc_anchor *anchor, const char *path, int overwrite)
 {
-    static const ewci_pair format = {"format", "libewc-anchor"};
+    static const ewci_pair format = {"format", FORMAT};
     ewci_tensor_output *outputs;
     if (anchor == NULL || path == NULL)
         return ewci_fail(anchor == NULL ? NULL : anchor->model->ctx, EWC_ERROR_ARGUMENT, "ewc_anchor_save: %s is NULL",

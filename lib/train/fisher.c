@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/sized.h"
 #include "core/status.h"
 #include "train/trainer.h"
 
@@ -40,6 +41,9 @@ uint64_t ewci_fisher_model_fingerprint(const ewc_fisher *fisher)
 ewc_status ewci_fisher_check_ready(const ewc_fisher *fisher)
 {
     if (fisher->info.finished) return EWC_OK;
+    if (fisher->broken)
+        return ewci_fail(fisher->model->ctx, EWC_ERROR_STATE,
+                         "the Fisher is spoiled by an earlier failure: start a new estimate");
     return ewci_fail(fisher->model->ctx, EWC_ERROR_STATE, "the Fisher is not finished: call ewc_fisher_finish first");
 }
 
@@ -140,12 +144,18 @@ static ewc_status fill(ewc_fisher *fisher, const float *values)
 ewc_status ewc_fisher_from_values(ewc_model *model, const ewc_fisher_options *options, const float *values,
                                   ewc_fisher **out)
 {
+    ewc_fisher_options taken;
     ewc_fisher *fisher;
+    ewc_fisher_options_default(&taken);
     if (model == NULL || values == NULL || out == NULL)
         return ewci_fail(model == NULL ? NULL : model->ctx, EWC_ERROR_ARGUMENT,
                          "ewc_fisher_from_values: an argument is NULL");
-    EWCI_TRY(ewci_fisher_flat(model, options == NULL ? EWC_FISHER_EMPIRICAL : options->estimator,
-                              options == NULL ? EWC_UNIT_SEQUENCE_MEAN : options->unit, &fisher));
+    if (options != NULL) EWCI_TRY(ewci_sized_take(model->ctx, "options", options, &taken, sizeof taken));
+    if ((unsigned)taken.estimator > EWC_FISHER_FOLDED || (unsigned)taken.unit > EWC_UNIT_SEQUENCE_SUM)
+        return ewci_fail(model->ctx, EWC_ERROR_ARGUMENT,
+                         "options: expected an ewc_estimator and an ewc_fisher_unit, found %d and %d",
+                         (int)taken.estimator, (int)taken.unit);
+    EWCI_TRY(ewci_fisher_flat(model, taken.estimator, taken.unit, &fisher));
     ewc_status status = fill(fisher, values);
     if (status == EWC_OK)
         *out = fisher;
@@ -214,11 +224,7 @@ ewc_status ewc_fisher_describe(const ewc_fisher *fisher, ewc_fisher_info *info)
     if (fisher == NULL || info == NULL)
         return ewci_fail(fisher == NULL ? NULL : fisher->model->ctx, EWC_ERROR_ARGUMENT,
                          "ewc_fisher_describe: %s is NULL", fisher == NULL ? "fisher" : "info");
-    if (info->struct_size != sizeof *info)
-        return ewci_fail(fisher->model->ctx, EWC_ERROR_ARGUMENT, "info.struct_size: expected %zu, found %zu",
-                         sizeof *info, info->struct_size);
-    *info = fisher->info;
-    return EWC_OK;
+    return ewci_sized_give(fisher->model->ctx, "info", info, &fisher->info, sizeof fisher->info);
 }
 
 ewc_status ewc_fisher_get_tensor(ewc_fisher *fisher, const char *name, float *values, int64_t count)
@@ -226,6 +232,7 @@ ewc_status ewc_fisher_get_tensor(ewc_fisher *fisher, const char *name, float *va
     if (fisher == NULL || name == NULL || values == NULL)
         return ewci_fail(fisher == NULL ? NULL : fisher->model->ctx, EWC_ERROR_ARGUMENT,
                          "ewc_fisher_get_tensor: an argument is NULL");
+    EWCI_TRY(ewci_fisher_check_ready(fisher)); /* sums are not a Fisher */
     const ewci_layout *layout = &fisher->model->layout;
     int64_t t = ewci_layout_find(layout, name);
     if (t < 0) return ewci_fail(fisher->model->ctx, EWC_ERROR_ARGUMENT, "the Fisher has no tensor named %s", name);

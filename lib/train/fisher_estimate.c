@@ -8,6 +8,7 @@
 
 #include "core/memory.h"
 #include "core/random.h"
+#include "core/sized.h"
 #include "core/status.h"
 #include "train/fisher.h"
 
@@ -21,11 +22,6 @@ typedef struct weights {
 
 static ewc_status check_options(ewc_context *ctx, const ewc_fisher_options *o)
 {
-    if (o->struct_size != sizeof *o)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT,
-                         "options.struct_size: expected %zu, found %zu; fill the struct with "
-                         "ewc_fisher_options_default()",
-                         sizeof *o, o->struct_size);
     if ((unsigned)o->estimator > EWC_FISHER_BATCH_MEAN)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT,
                          "options.estimator: expected EMPIRICAL, EMPIRICAL_SIGNS, SAMPLED or BATCH_MEAN, found %d",
@@ -37,14 +33,15 @@ static ewc_status check_options(ewc_context *ctx, const ewc_fisher_options *o)
 
 ewc_status ewc_fisher_create(ewc_model *model, const ewc_fisher_options *options, ewc_fisher **out)
 {
-    ewc_fisher_options defaults;
+    ewc_fisher_options taken;
     ewc_fisher *fisher;
     void *memory;
-    ewc_fisher_options_default(&defaults);
+    ewc_fisher_options_default(&taken);
     if (model == NULL || out == NULL)
         return ewci_fail(model == NULL ? NULL : model->ctx, EWC_ERROR_ARGUMENT, "ewc_fisher_create: %s is NULL",
                          model == NULL ? "model" : "fisher");
-    if (options == NULL) options = &defaults;
+    if (options != NULL) EWCI_TRY(ewci_sized_take(model->ctx, "options", options, &taken, sizeof taken));
+    options = &taken;
     EWCI_TRY(check_options(model->ctx, options));
     EWCI_TRY(ewci_fisher_flat(model, options->estimator, options->unit, &fisher));
     fisher->seed = options->seed;
@@ -120,7 +117,10 @@ static ewc_status run(ewc_fisher *fisher, const ewc_batch *batch, const weights 
     if (squares) {
         pass.sink.fisher = fisher->views.flat;
         pass.sink.sequence_weight = w->sequence_weight;
-        return ewci_model_run(fisher->model, &pass);
+        fisher->broken = true; /* squares go straight into the sums: half a pass cannot be taken back */
+        EWCI_TRY(ewci_model_run(fisher->model, &pass));
+        fisher->broken = false;
+        return EWC_OK;
     }
     ewci_buffer gradient = {fisher->gradient, EWC_F32};
     EWCI_TRY(ctx->ops->zero(ctx->device, fisher->gradient, (size_t)fisher->gradient_count * sizeof(float)));
@@ -156,8 +156,6 @@ static ewc_status accumulate(ewc_fisher *fisher, const ewc_batch *batch, int64_t
         fisher->info.batches += w.counted > 0;
         fisher->rows += rows;
         hash_data(fisher, batch);
-    } else {
-        fisher->broken = true;
     }
     ewci_free(fisher->model->ctx, memory);
     return status;
@@ -202,6 +200,7 @@ ewc_status ewc_fisher_merge(ewc_fisher *fisher, const ewc_fisher *other)
     fisher->info.sequences += other->info.sequences;
     fisher->info.tokens += other->info.tokens;
     fisher->info.batches += other->info.batches;
+    fisher->rows += other->rows;
     fisher->info.data_fingerprint ^= other->info.data_fingerprint * 0x9e3779b97f4a7c15ULL;
     return EWC_OK;
 }

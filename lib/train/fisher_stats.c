@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/sized.h"
 #include "core/status.h"
 #include "train/fisher.h"
 
@@ -97,9 +98,6 @@ ewc_status ewc_fisher_stats(ewc_fisher *fisher, int64_t tensor, ewc_fisher_stati
     ewc_context *ctx = fisher->model->ctx;
     int64_t tensors = fisher->model->layout.tensor_count;
     void *memory;
-    if (statistics->struct_size != sizeof *statistics)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "statistics.struct_size: expected %zu, found %zu", sizeof *statistics,
-                         statistics->struct_size);
     if (tensor < -1 || tensor >= tensors)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "tensor: expected -1 (all) to %lld, found %lld",
                          (long long)(tensors - 1), (long long)tensor);
@@ -113,7 +111,7 @@ ewc_status ewc_fisher_stats(ewc_fisher *fisher, int64_t tensor, ewc_fisher_stati
     for (int r = 0; r < RANKS; r++) v.low[r] = v.high + (1 + r) * BINS;
     v.block = (float *)(void *)(v.high + (1 + RANKS) * BINS);
     ewc_status status = measure(&v);
-    if (status == EWC_OK) *statistics = v.s;
+    if (status == EWC_OK) status = ewci_sized_give(ctx, "statistics", statistics, &v.s, sizeof v.s);
     ewci_free(ctx, memory);
     return status;
 }

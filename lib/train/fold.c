@@ -142,6 +142,9 @@ ewc_status ewc_fisher_online(ewc_fisher *fisher, const ewc_fisher *previous, dou
     EWCI_TRY(ewci_fisher_check_ready(fisher));
     EWCI_TRY(ewci_fisher_check_ready(previous));
     EWCI_TRY(ewci_layout_same(ctx, &fisher->model->layout, &previous->model->layout, "the previous Fisher"));
+    if (fisher->info.unit != previous->info.unit)
+        return ewci_fail(ctx, EWC_ERROR_MISMATCH, "the previous Fisher: unit: expected %s, found %s",
+                         ewc_fisher_unit_name(fisher->info.unit), ewc_fisher_unit_name(previous->info.unit));
     if (!isfinite(gamma) || gamma < 0)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "gamma: expected a finite number >= 0, found %g", gamma);
     if (fisher->views.flat == NULL)
@@ -149,5 +152,9 @@ ewc_status ewc_fisher_online(ewc_fisher *fisher, const ewc_fisher *previous, dou
             ctx, EWC_ERROR_STATE,
             "ewc_fisher_online: the Fisher is mapped from a file and cannot change; make `fisher` the one that was "
             "just estimated and `previous` the loaded one");
-    return add_previous(fisher, previous, gamma);
+    fisher->info.finished = 0; /* until it is whole again */
+    fisher->broken = true;
+    EWCI_TRY(add_previous(fisher, previous, gamma));
+    fisher->broken = false;
+    return EWC_OK;
 }

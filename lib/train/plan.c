@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/sized.h"
 #include "core/status.h"
 #include "model/workspace.h"
 
@@ -43,11 +44,6 @@ static void count_workspace(ewc_context *ctx, const ewc_model_config *config, in
 static ewc_status check_options(ewc_context *ctx, const ewc_model_config *config, const ewc_plan_options *o)
 {
     EWCI_TRY(ewci_config_check(ctx, config));
-    if (o->struct_size != sizeof *o)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT,
-                         "options: struct_size: expected %zu, found %zu; fill the struct with "
-                         "ewc_plan_options_default()",
-                         sizeof *o, o->struct_size);
     if (o->sequences < 1 || o->length < 1 || o->sequences > INT32_MAX / o->length)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT,
                          "sequences, length: expected a micro-batch of at least 1 x 1, found %lld x %lld",
@@ -75,9 +71,14 @@ ewc_status ewc_plan_memory(ewc_context *context, const ewc_model_config *config,
 {
     if (context == NULL || config == NULL || options == NULL || out == NULL)
         return ewci_fail(context, EWC_ERROR_ARGUMENT, "ewc_plan_memory: an argument is NULL");
-    if (out->struct_size != sizeof *out)
-        return ewci_fail(context, EWC_ERROR_ARGUMENT, "plan: struct_size: expected %zu, found %zu", sizeof *out,
-                         out->struct_size);
+    ewc_model_config shape;
+    ewc_plan_options taken;
+    ewc_model_config_default(&shape);
+    ewc_plan_options_default(&taken);
+    EWCI_TRY(ewci_sized_take(context, "config", config, &shape, sizeof shape));
+    EWCI_TRY(ewci_sized_take(context, "options", options, &taken, sizeof taken));
+    config = &shape;
+    options = &taken;
     EWCI_TRY(check_options(context, config, options));
     ewci_layout layout;
     EWCI_TRY(ewci_layout_create(context, config, &layout));
@@ -101,8 +102,7 @@ ewc_status ewc_plan_memory(ewc_context *context, const ewc_model_config *config,
     ewc_context_info info = {.struct_size = sizeof info};
     EWCI_TRY(ewc_context_describe(context, &info));
     plan.available_bytes = info.memory_available_bytes;
-    *out = plan;
-    return EWC_OK;
+    return ewci_sized_give(context, "plan", out, &plan, sizeof plan);
 }
 
 ewc_status ewci_plan_check_trainer(ewc_model *model, const ewc_trainer_options *options)

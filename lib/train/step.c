@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/sized.h"
 #include "core/status.h"
 #include "model/pass.h"
 #include "train/trainer.h"
@@ -194,9 +195,7 @@ ewc_status ewc_trainer_step(ewc_trainer *trainer, int64_t count, const ewc_batch
     ewc_context *ctx = trainer->model->ctx;
     if (count < 1 || micro_batches == NULL)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "ewc_trainer_step: expected at least one micro-batch");
-    if (statistics != NULL && statistics->struct_size != sizeof *statistics)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "statistics: struct_size: expected %zu, found %zu",
-                         sizeof *statistics, statistics->struct_size);
+    if (statistics != NULL) EWCI_TRY(ewci_sized_check(ctx, "statistics", statistics));
     double start = ewci_now();
     trainer->model->phase_seconds = phases;
     ewc_status status = run_step(trainer, count, micro_batches, phases, &p, &sums);
@@ -204,7 +203,9 @@ ewc_status ewc_trainer_step(ewc_trainer *trainer, int64_t count, const ewc_batch
     if (status != EWC_OK) return status;
     trainer->step = p.step;
     ewci_schedule_areas_next(&trainer->areas, p.rate);
-    if (statistics != NULL) fill(trainer, &p, &sums, ewci_now() - start, phases, statistics);
+    ewc_step_statistics found = {.struct_size = sizeof found};
+    fill(trainer, &p, &sums, ewci_now() - start, phases, &found);
+    if (statistics != NULL) EWCI_TRY(ewci_sized_give(ctx, "statistics", statistics, &found, sizeof found));
     if (sums.nonfinite > 0) return ewci_report_nonfinite(trainer, p.step, "weights after the update");
     return EWC_OK;
 }

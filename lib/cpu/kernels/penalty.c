@@ -31,13 +31,18 @@ static inline __attribute__((always_inline)) void block(int64_t n, const float *
                                                         const float *restrict a, bool anchored, bool weighted,
                                                         ewci_penalty_lanes *lanes)
 {
-    sums s = {{0}, {0}, {0}};
+    sums s;
     int64_t i = 0;
+    for (int l = 0; l < LplainNES; l++) {
+        s.plain[l] = lanes->distance[l];
+        s.fisher[l] = lanes->fisher_distance[l];
+        s.nonfinite[l] = 0;
+    }
     for (; i + LANES <= n; i += LANES) step(LANES, w + i, f + i, a + i, anchored, weighted, &s);
     if (i < n) step((int)(n - i), w + i, f + i, a + i, anchored, weighted, &s);
     for (int l = 0; l < LANES; l++) {
-        lanes->distance[l] += s.plain[l];
-        lanes->fisher_distance[l] += s.fisher[l];
+        lanes->distance[l] = s.plain[l];
+        lanes->fisher_distance[l] = s.fisher[l];
         lanes->nonfinite[l] += s.nonfinite[l];
     }
 }

@@ -20,13 +20,14 @@ static inline __attribute__((always_inline)) void step(int width, const float *r
 
 void EWCI_KERNEL(sum_squares_block)(const float *restrict x, int64_t n, double *lanes, int64_t *nonfinite)
 {
-    double lane[LANES] = {0};
+    double lane[LANES];
     int32_t bad[LANES] = {0};
     int64_t i = 0;
+    for (int l = 0; l < LANES; l++) lane[l] = lanes[l];
     for (; i + LANES <= n; i += LANES) step(LANES, x + i, lane, bad);
     if (i < n) step((int)(n - i), x + i, lane, bad);
     for (int l = 0; l < LANES; l++) {
-        lanes[l] += lane[l];
+        lanes[l] = lane[l];
         *nonfinite += bad[l];
     }
 }
@@ -48,10 +49,11 @@ void EWCI_KERNEL(sum_squares_total_block)(int64_t n, const float *restrict g, co
                                           const float *restrict f, const float *restrict a, float scale, float lambda,
                                           double *lanes)
 {
-    double lane[LANES] = {0};
+    double lane[LANES];
     int64_t i = 0;
+    for (int l = 0; l < LANES; l++) lane[l] = lanes[l];
     for (; i + LANES <= n; i += LANES)
         total_step(LANES, g + i, w + i, f + i, a + i, (double)scale, (double)lambda, lane);
     if (i < n) total_step((int)(n - i), g + i, w + i, f + i, a + i, (double)scale, (double)lambda, lane);
-    for (int l = 0; l < LANES; l++) lanes[l] += lane[l];
+    for (int l = 0; l < LANES; l++) lanes[l] = lane[l];
 }

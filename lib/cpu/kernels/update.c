@@ -83,13 +83,18 @@ static inline __attribute__((always_inline)) void block(int64_t n, float *restri
                                                         const ewci_update_parameters *p, ewc_penalty_form form,
                                                         ewci_penalty_lanes *lanes)
 {
-    sums s = {{0}, {0}, {0}};
+    sums s;
     int64_t i = 0;
+    for (int l = 0; l < LdistanceNES; l++) {
+        s.distance[l] = lanes->distance[l];
+        s.fisher_distance[l] = lanes->fisher_distance[l];
+        s.nonfinite[l] = 0;
+    }
     for (; i + LANES <= n; i += LANES) step(LANES, w + i, m + i, v + i, g + i, f + i, a + i, p, form, &s);
     if (i < n) step((int)(n - i), w + i, m + i, v + i, g + i, f + i, a + i, p, form, &s);
     for (int l = 0; l < LANES; l++) {
-        lanes->distance[l] += s.distance[l];
-        lanes->fisher_distance[l] += s.fisher_distance[l];
+        lanes->distance[l] = s.distance[l];
+        lanes->fisher_distance[l] = s.fisher_distance[l];
         lanes->nonfinite[l] += s.nonfinite[l];
     }
 }
