@@ -380,13 +380,16 @@ EWC_API const char *ewc_fisher_unit_name(ewc_fisher_unit unit);   /* "sequence_m
 /* Starts an estimate at the model's present weights, which must not change until finish. */
 EWC_API ewc_status ewc_fisher_create(ewc_model *model, const ewc_fisher_options *options, ewc_fisher **fisher);
 EWC_API void ewc_fisher_destroy(ewc_fisher *fisher);
-/* Adds a batch. batch.weights are refused; sequences without scored tokens are skipped and not counted. */
+/* Adds a batch. batch.weights are refused; sequences without scored tokens are skipped and not counted. When it fails under way
+ * (cancelled, say) an EMPIRICAL estimate is spoiled, because squares go straight into its sums, and every later use but
+ * destroy says so with EWC_ERROR_STATE; the others are as before the call. */
 EWC_API ewc_status ewc_fisher_accumulate(ewc_fisher *fisher, const ewc_batch *batch);
 /* Adds an unfinished estimate of the same model, estimator and unit made elsewhere (other data). */
 EWC_API ewc_status ewc_fisher_merge(ewc_fisher *fisher, const ewc_fisher *other);
 /* Divides by the number of sequences (batches for BATCH_MEAN). An all-zero or non-finite result is an error. */
 EWC_API ewc_status ewc_fisher_finish(ewc_fisher *fisher);
-/* Online EWC (Schwarz et al., 2018): fisher = gamma * previous + fisher; both finished, of models with the same tensors. */
+/* Online EWC (Schwarz et al., 2018): fisher = gamma * previous + fisher; both finished, in the same unit, of
+ * models with the same tensors. A `fisher` mapped from a file cannot change: make the loaded one `previous`. */
 EWC_API ewc_status ewc_fisher_online(ewc_fisher *fisher, const ewc_fisher *previous, double gamma);
 /* Of a finished Fisher: a safetensors file with the model's tensor names; metadata as in ewc_fisher_info. */
 EWC_API ewc_status ewc_fisher_save(ewc_fisher *fisher, const char *path, ewc_dtype dtype, int overwrite);
