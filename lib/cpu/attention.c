@@ -1,29 +1,187 @@
 /* attention_scratch, and what the two directions share. */
 #include "cpu/attention.h"
 
+#include <string.h>
+
 #include "cpu/operations.h"
 
-int64_t ewci_attention_thread_scratch(const ewci_attention *shape)
+static int64_t parts_of(const ewci_attention *shape)
 {
-    return 2 * EWCI_SCORE_TILE + EWCI_QUERY_TILE * shape->head_dim;
+    int64_t group = shape->heads / shape->kv_heads;
+    return (group + EWCI_TILE_HEADS - 1) / EWCI_TILE_HEADS;
 }
 
-int64_t ewci_document_end(const ewci_attention *shape, int64_t start)
+static int64_t tile_heads(const ewci_attention *shape)
 {
-    int64_t end = start + 1;
-    while (end < shape->tokens && shape->document_start[end] == start) end++;
-    return end;
+    int64_t group = shape->heads / shape->kv_heads, parts = parts_of(shape);
+    return (group + parts - 1) / parts;
 }
 
-int64_t ewci_first_key(const ewci_attention *shape, int64_t start, int64_t query)
+/* A tile but the last has more than half of the queries it may have. */
+static int64_t most_tiles(const ewci_attention *shape)
 {
-    int64_t first = shape->window > 0 ? query - shape->window + 1 : 0;
-    return first > start ? first : start;
+    return shape->tokens / (EWCI_TILE_LANES / tile_heads(shape) / 2) + 1;
+}
+
+static int64_t thread_floats(const ewci_attention *shape)
+{
+    return EWCI_TILE_LANES * (3 * shape->head_dim + 2 * EWCI_KEY_STRIP + 7);
+}
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+static size_t first_bytes(const ewci_attention *shape)
+{
+    return aligned((size_t)(most_tiles(shape) + 1) * sizeof(int32_t));
+}
+
+/* The most items of any division: a tile of each kv head and part; or a block of keys, which is no shorter than a tile. */
+static size_t owner_bytes(const ewci_attention *shape)
+{
+    return aligned((size_t)(most_tiles(shape) * shape->kv_heads * parts_of(shape)) * sizeof(int32_t));
+}
+
+static size_t load_bytes(const ewci_device *device)
+{
+    return aligned((size_t)device->threads * sizeof(double));
 }
 
 size_t ewci_cpu_attention_scratch(const ewci_device *device, const ewci_attention *shape)
 {
-    size_t floats = (size_t)device->threads * (size_t)ewci_attention_thread_scratch(shape);
-    if (shape->heads > shape->kv_heads) floats += (size_t)(shape->heads * shape->tokens * 2 * shape->head_dim);
-    return floats * sizeof(float);
+    return (size_t)device->threads * (size_t)thread_floats(shape) * sizeof(float) + first_bytes(shape) +
+           owner_bytes(shape) + load_bytes(device);
+}
+
+int64_t ewci_first_key(const ewci_attention *shape, int64_t query)
+{
+    int64_t first = shape->window > 0 ? query - shape->window + 1 : 0, start = shape->document_start[query];
+    return first > start ? first : start;
+}
+
+/* Cuts where a document begins if there is such a place in the second half of a tile: nobody looks across it. */
+static void cut_tiles(ewci_attention_tiling *tiling, const ewci_attention *shape)
+{
+    int64_t first = 0;
+    while (first < shape->tokens) {
+        int64_t end = first + tiling->queries, least = first + tiling->queries / 2;
+        tiling->first[tiling->count++] = (int32_t)first;
+        if (end >= shape->tokens) break;
+        int64_t start = shape->document_start[end];
+        first = start > least ? start : end;
+    }
+    tiling->first[tiling->count] = (int32_t)shape->tokens;
+}
+
+ewci_attention_job ewci_attention_prepare(ewci_device *device, const ewci_attention *shape, const void *qkv,
+                                          void *scratch)
+{
+    char *memory = scratch;
+    ewci_attention_job job = {.device = device,
+                              .shape = shape,
+                              .stride = (shape->heads + 2 * shape->kv_heads) * shape->head_dim,
+                              .qkv = qkv};
+    job.threads = (float *)memory;
+    memory += (size_t)device->threads * (size_t)thread_floats(shape) * sizeof(float);
+    job.load = (double *)memory;
+    memory += load_bytes(device);
+    job.owner = (int32_t *)memory;
+    memory += owner_bytes(shape);
+    job.tiling = (ewci_attention_tiling){.heads = tile_heads(shape),
+                                         .parts = parts_of(shape),
+                                         .queries = EWCI_TILE_LANES / tile_heads(shape),
+                                         .first = (int32_t *)memory};
+    cut_tiles(&job.tiling, shape);
+    return job;
+}
+
+ewci_attention_thread ewci_attention_thread_memory(const ewci_attention_job *job, int index)
+{
+    const int64_t lanes = EWCI_TILE_LANES, rows = lanes * job->shape->head_dim, strip = lanes * EWCI_KEY_STRIP;
+    float *base = job->threads + index * thread_floats(job->shape), *small = base + 3 * rows + 2 * strip;
+    return (ewci_attention_thread){.s = base,
+                                   .dp = base + strip,
+                                   .q = base + 2 * strip,
+                                   .d_o = base + 2 * strip + rows,
+                                   .out = base + 2 * strip + 2 * rows,
+                                   .maximum = small,
+                                   .sum = small + lanes,
+                                   .factor = small + 2 * lanes,
+                                   .lse = small + 3 * lanes,
+                                   .delta = small + 4 * lanes,
+                                   .lowest = (int32_t *)(small + 5 * lanes),
+                                   .highest = (int32_t *)(small + 6 * lanes)};
+}
+
+ewci_query_tile ewci_attention_tile(const ewci_attention_job *job, int64_t set, int64_t kv, int64_t part)
+{
+    const ewci_attention_tiling *tiling = &job->tiling;
+    int64_t group = job->shape->heads / job->shape->kv_heads, before = part * tiling->heads;
+    ewci_query_tile t = {.first = tiling->first[set],
+                         .end = tiling->first[set + 1],
+                         .kv = kv,
+                         .head = kv * group + before,
+                         .heads = group - before < tiling->heads ? group - before : tiling->heads};
+    t.first_key = ewci_first_key(job->shape, t.first);
+    t.lanes = t.heads * (t.end - t.first);
+    t.padded = (t.lanes + EWCI_ATTENTION_VECTOR - 1) / EWCI_ATTENTION_VECTOR * EWCI_ATTENTION_VECTOR;
+    return t;
+}
+
+void ewci_attention_gather(const ewci_attention_job *job, const ewci_query_tile *t, const float *x, int64_t stride,
+                           float *rows)
+{
+    int64_t d = job->shape->head_dim, queries = t->end - t->first;
+    for (int64_t h = 0; h < t->heads; h++)
+        for (int64_t i = 0; i < queries; i++)
+            memcpy(rows + (h * queries + i) * d, x + (t->first + i) * stride + (t->head + h) * d,
+                   (size_t)d * sizeof *rows);
+    memset(rows + t->lanes * d, 0, (size_t)((t->padded - t->lanes) * d) * sizeof *rows);
+}
+
+void ewci_attention_limits(const ewci_attention_job *job, const ewci_query_tile *t, ewci_attention_thread *memory)
+{
+    int64_t queries = t->end - t->first;
+    for (int64_t l = 0; l < t->padded; l++) {
+        int64_t query = t->first + l % queries;
+        memory->lowest[l] = (int32_t)(ewci_first_key(job->shape, query) - t->first_key);
+        memory->highest[l] = (int32_t)(query - t->first_key);
+    }
+}
+
+ewci_attention_strip ewci_attention_scores(const ewci_attention_job *job, const ewci_query_tile *t,
+                                           const ewci_attention_thread *memory, int64_t key, int64_t keys)
+{
+    const ewci_attention *a = job->shape;
+    const float *k = job->qkv + key * job->stride + (a->heads + t->kv) * a->head_dim;
+    ewci_sgemm(false, true, keys, t->padded, a->head_dim, a->scale, k, job->stride, memory->q, a->head_dim, 0.0F,
+               memory->s, t->padded);
+    return (ewci_attention_strip){.keys = keys,
+                                  .lanes = t->padded,
+                                  .first = key - t->first_key,
+                                  .seen_first = ewci_first_key(a, t->end - 1) - t->first_key,
+                                  .seen_last = t->first - t->first_key,
+                                  .lowest = memory->lowest,
+                                  .highest = memory->highest,
+                                  .softcap = a->softcap,
+                                  .scale = a->scale,
+                                  .s = memory->s};
+}
+
+double ewci_attention_assign(ewci_attention_job *job, int64_t items,
+                             double (*cost)(const ewci_attention_job *job, int64_t item))
+{
+    double largest = 0;
+    for (int i = 0; i < job->device->threads; i++) job->load[i] = 0;
+    for (int64_t item = items - 1; item >= 0; item--) {
+        int least = 0;
+        for (int i = 1; i < job->device->threads; i++)
+            if (job->load[i] < job->load[least]) least = i;
+        job->owner[item] = least;
+        job->load[least] += cost(job, item);
+        if (job->load[least] > largest) largest = job->load[least];
+    }
+    return largest;
 }

@@ -1,31 +1,78 @@
-/* What the two directions of attention share: tiles, documents, strides. */
+/* What the two directions of attention share: tiles of queries, strips of keys, and which thread does what.
+ *
+ * A tile is some queries of some query heads that share a kv head: its rows, head after head, are the lanes of a strip of scores. */
 #ifndef EWCI_CPU_ATTENTION_H
 #define EWCI_CPU_ATTENTION_H
 
 #include "cpu/device.h"
 
-/* Rows of a query tile and of a key tile: the scores of a tile (128 KiB) stay in cache between product and softmax. */
-enum { EWCI_QUERY_TILE = 128, EWCI_KEY_TILE = 256, EWCI_SCORE_TILE = EWCI_QUERY_TILE * EWCI_KEY_TILE };
+/* A strip of 256 keys and 128 lanes (128 KiB) stays in cache between product and softmax. */
+enum { EWCI_KEY_STRIP = 256, EWCI_TILE_LANES = 128, EWCI_TILE_HEADS = 8 };
+
+/* One thread's memory. */
+typedef struct ewci_attention_thread {
+    float *q, *d_o, *out;          /* [lanes, head_dim]: rows of the tile; out: of o forward, of dq backward */
+    float *s, *dp;                 /* [keys, lanes] */
+    float *maximum, *sum, *factor; /* [lanes] forward */
+    float *lse, *delta;            /* [lanes] backward */
+    int32_t *lowest, *highest;     /* [lanes] keys that a lane sees, counted from the tile's first key */
+} ewci_attention_thread;
+
+/* The packed tokens cut into the queries of tiles; a tile may hold several short documents. */
+typedef struct ewci_attention_tiling {
+    int64_t heads, parts; /* query heads of a tile at most, tiles for each kv head and set of queries */
+    int64_t queries;      /* of a tile at most */
+    int64_t count;        /* sets of queries */
+    int32_t *first;       /* [count + 1] first query of each, and the number of tokens */
+} ewci_attention_tiling;
 
 typedef struct ewci_attention_job {
     ewci_device *device;
     const ewci_attention *shape;
+    ewci_attention_tiling tiling;
     int64_t stride; /* of a row of qkv */
     const float *qkv;
-    float *o, *lse; /* lse: written forward, read backward */
+    float *o, *lse; /* written forward, read backward */
     float *dqkv;    /* backward */
     const float *d_o;
-    float *thread_scratch; /* [threads, ewci_attention_thread_scratch] */
-    float *partial; /* [heads, tokens, 2d] one query head's dK and dV, or NULL when each kv head has one query head */
+    int32_t *owner; /* [items] the thread that does it */
+    double *load;   /* [threads] */
+    float *threads; /* [device->threads, ewci_attention_thread_floats] */
 } ewci_attention_job;
 
-/* Floats of scratch per thread. */
-int64_t ewci_attention_thread_scratch(const ewci_attention *shape);
+typedef struct ewci_query_tile {
+    int64_t first, end;    /* queries */
+    int64_t first_key;     /* the first that one of them sees; the last is end - 1 */
+    int64_t kv;            /* kv head */
+    int64_t head, heads;   /* first query head, and how many */
+    int64_t lanes, padded; /* heads * queries, and rounded up to a vector */
+} ewci_query_tile;
 
-/* First row after the document that starts at `start`. */
-int64_t ewci_document_end(const ewci_attention *shape, int64_t start);
+/* Fills in what both directions need, and lays out the scratch. */
+ewci_attention_job ewci_attention_prepare(ewci_device *device, const ewci_attention *shape, const void *qkv,
+                                          void *scratch);
 
-/* First key that some query of [i, ...) of the document starting at `start` sees. */
-int64_t ewci_first_key(const ewci_attention *shape, int64_t start, int64_t query);
+ewci_attention_thread ewci_attention_thread_memory(const ewci_attention_job *job, int index);
+
+ewci_query_tile ewci_attention_tile(const ewci_attention_job *job, int64_t set, int64_t kv, int64_t part);
+
+/* First key that the query sees. */
+int64_t ewci_first_key(const ewci_attention *shape, int64_t query);
+
+/* Copies the tile's rows from x, whose rows are `stride` long, head after head, into rows of head_dim; zero in the padding. */
+void ewci_attention_gather(const ewci_attention_job *job, const ewci_query_tile *tile, const float *x, int64_t stride,
+                           float *rows);
+
+/* Sets lowest and highest. */
+void ewci_attention_limits(const ewci_attention_job *job, const ewci_query_tile *tile, ewci_attention_thread *memory);
+
+/* The strip of keys [key, key + keys), its scores computed, the fields of one direction still to be set. */
+ewci_attention_strip ewci_attention_scores(const ewci_attention_job *job, const ewci_query_tile *tile,
+                                           const ewci_attention_thread *memory, int64_t key, int64_t keys);
+
+/* Gives each of `items` pieces of work to the thread with the least so far, from the last to the first, since costs grow with
+ * the position in a document. Returns the largest share. */
+double ewci_attention_assign(ewci_attention_job *job, int64_t items,
+                             double (*cost)(const ewci_attention_job *job, int64_t item));
 
 #endif

@@ -1,136 +1,230 @@
-/* attention_bwd: the scores are computed again tile by tile; with P and the row's delta = sum_d dO O,
+/* attention_bwd: the scores are computed again, strip by strip; with P and the row's delta = sum_d dO O,
  *
  *   dV = P^T dO,  dP = dO V^T,  dS = P (dP - delta) (1 - (c/cap)^2) scale,  dQ = dS K,  dK = dS^T Q.
  *
- * A (document, query head) is one piece of work: it owns its rows of dQ and its own dK and dV. Where several query heads share a
- * kv head, their dK and dV are kept apart and added in the heads' order afterwards: no atomics, the same bits every run. */
+ * Two divisions of the work, both without atomics and without partial sums, so that each sum has one order:
+ * - together: a thread does all queries of some documents and of all query heads that share a kv head, and so owns dQ, dK and dV there: five
+ *   products.
+ * - apart: a thread owns dQ of some tiles of queries, then dK and dV of some blocks of keys: seven products, since scores and dP are
+ *   computed twice, but work for many threads in a single long sequence.
+ * Which one is quicker follows from the sizes alone. */
 #include <string.h>
 
 #include "cpu/attention.h"
 #include "cpu/operations.h"
 
-typedef struct piece {
-    int64_t start, end, head, kv;
-    float *dk, *dv; /* of row `start` */
-    int64_t d_stride;
-} piece;
+enum { KEY_BLOCK = 128 };
 
-static void score_gradients(const ewci_attention_job *j, const piece *p, int64_t first, int64_t last, int64_t key,
-                            int64_t key_end, const float *delta, float *s, float *dp)
+#define PRODUCTS_TOGETHER 5.0
+#define PRODUCTS_APART 7.0
+
+typedef struct wanted {
+    bool queries, keys; /* dQ; dK and dV */
+    int64_t first_key, end_key;
+} wanted;
+
+static void load_tile(const ewci_attention_job *j, const ewci_query_tile *t, ewci_attention_thread *m)
 {
     const ewci_attention *a = j->shape;
-    int64_t d = a->head_dim, width = key_end - key, rows = last - first, o_stride = a->heads * d;
-    const float *q = j->qkv + first * j->stride + p->head * d;
-    const float *k = j->qkv + key * j->stride + (a->heads + p->kv) * d, *v = k + a->kv_heads * d;
-    const float *d_o = j->d_o + first * o_stride + p->head * d;
-    ewci_sgemm(false, true, rows, width, d, a->scale, q, j->stride, k, j->stride, 0.0F, s, width);
-    ewci_sgemm(false, true, rows, width, d, 1.0F, d_o, o_stride, v, j->stride, 0.0F, dp, width);
-    for (int64_t i = first; i < last; i++) {
-        int64_t row = i - first, begin = ewci_first_key(a, p->start, i) - key, end = i + 1 - key;
-        // delta has a value for each of the rows: NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage)
-        j->device->kernels->attention_bwd_row(s + row * width, dp + row * width, begin > 0 ? begin : 0,
-                                              end < width ? end : width, width, a->softcap, a->scale,
-                                              j->lse[i * a->heads + p->head], delta[row]);
+    int64_t d = a->head_dim, queries = t->end - t->first;
+    ewci_attention_gather(j, t, j->qkv, j->stride, m->q);
+    ewci_attention_gather(j, t, j->d_o, a->heads * d, m->d_o);
+    ewci_attention_limits(j, t, m);
+    for (int64_t l = 0; l < t->padded; l++) m->lse[l] = m->delta[l] = 0;
+    for (int64_t l = 0; l < t->lanes; l++) {
+        int64_t at = (t->first + l % queries) * a->heads + t->head + l / queries;
+        m->lse[l] = j->lse[at];
+        m->delta[l] = j->device->kernels->dot(m->d_o + l * d, j->o + at * d, d);
     }
 }
 
-static void run_tile(const ewci_attention_job *j, const piece *p, int64_t first, int64_t last, float *scratch)
+static void score_gradients(const ewci_attention_job *j, const ewci_query_tile *t, const ewci_attention_thread *m,
+                            int64_t key, int64_t keys)
 {
     const ewci_attention *a = j->shape;
-    int64_t d = a->head_dim, rows = last - first, o_stride = a->heads * d;
-    float *s = scratch, *dp = scratch + EWCI_SCORE_TILE, delta[EWCI_QUERY_TILE];
-    const float *q = j->qkv + first * j->stride + p->head * d;
-    const float *d_o = j->d_o + first * o_stride + p->head * d, *o = j->o + first * o_stride + p->head * d;
-    float *dq = j->dqkv + first * j->stride + p->head * d;
-    for (int64_t i = 0; i < rows; i++) delta[i] = j->device->kernels->dot(d_o + i * o_stride, o + i * o_stride, d);
-    int64_t lowest = ewci_first_key(a, p->start, first);
-    for (int64_t key = lowest; key < last; key += EWCI_KEY_TILE) {
-        int64_t key_end = last - key < EWCI_KEY_TILE ? last : key + EWCI_KEY_TILE, width = key_end - key;
-        const float *k = j->qkv + key * j->stride + (a->heads + p->kv) * d;
-        float *dk = p->dk + (key - p->start) * p->d_stride, *dv = p->dv + (key - p->start) * p->d_stride;
-        score_gradients(j, p, first, last, key, key_end, delta, s, dp);
-        ewci_sgemm(true, false, width, d, rows, 1.0F, s, width, d_o, o_stride, 1.0F, dv, p->d_stride);
-        ewci_sgemm(true, false, width, d, rows, 1.0F, dp, width, q, j->stride, 1.0F, dk, p->d_stride);
-        ewci_sgemm(false, false, rows, d, width, 1.0F, dp, width, k, j->stride, key > lowest ? 1.0F : 0.0F, dq,
-                   j->stride);
+    const float *v = j->qkv + key * j->stride + (a->heads + a->kv_heads + t->kv) * a->head_dim;
+    ewci_attention_strip strip = ewci_attention_scores(j, t, m, key, keys);
+    ewci_sgemm(false, true, keys, t->padded, a->head_dim, 1.0F, v, j->stride, m->d_o, a->head_dim, 0.0F, m->dp,
+               t->padded);
+    strip.dp = m->dp;
+    strip.lse = m->lse;
+    strip.delta = m->delta;
+    j->device->kernels->attention_strip_bwd(&strip);
+}
+
+static void scatter_queries(const ewci_attention_job *j, const ewci_query_tile *t, const ewci_attention_thread *m)
+{
+    int64_t d = j->shape->head_dim, queries = t->end - t->first;
+    for (int64_t l = 0; l < t->lanes; l++)
+        memcpy(j->dqkv + (t->first + l % queries) * j->stride + (t->head + l / queries) * d, m->out + l * d,
+               (size_t)d * sizeof(float));
+}
+
+static void run_tile(const ewci_attention_job *j, const ewci_query_tile *t, const wanted *w, ewci_attention_thread *m)
+{
+    const ewci_attention *a = j->shape;
+    int64_t d = a->head_dim, first = t->first_key > w->first_key ? t->first_key : w->first_key;
+    int64_t end = t->end < w->end_key ? t->end : w->end_key;
+    if (first >= end) return;
+    load_tile(j, t, m);
+    for (int64_t key = first; key < end; key += EWCI_KEY_STRIP) {
+        int64_t keys = end - key < EWCI_KEY_STRIP ? end - key : EWCI_KEY_STRIP;
+        int64_t offset = key * j->stride + (a->heads + t->kv) * d; /* of the keys; values lie kv_heads * d further on */
+        score_gradients(j, t, m, key, keys);
+        if (w->keys) {
+            ewci_sgemm(false, false, keys, d, t->lanes, 1.0F, m->s, t->padded, m->d_o, d, 1.0F,
+                       j->dqkv + offset + a->kv_heads * d, j->stride);
+            ewci_sgemm(false, false, keys, d, t->lanes, 1.0F, m->dp, t->padded, m->q, d, 1.0F, j->dqkv + offset,
+                       j->stride);
+        }
+        if (w->queries)
+            ewci_sgemm(true, false, t->lanes, d, keys, 1.0F, m->dp, t->padded, j->qkv + offset, j->stride,
+                       key > first ? 1.0F : 0.0F, m->out, d);
+    }
+    if (w->queries) scatter_queries(j, t, m);
+}
+
+static void clear_keys(const ewci_attention_job *j, int64_t kv, int64_t first, int64_t end)
+{
+    const ewci_attention *a = j->shape;
+    for (int64_t i = first; i < end; i++) {
+        float *dk = j->dqkv + i * j->stride + (a->heads + kv) * a->head_dim;
+        memset(dk, 0, (size_t)a->head_dim * sizeof *dk);
+        memset(dk + a->kv_heads * a->head_dim, 0, (size_t)a->head_dim * sizeof *dk);
     }
 }
 
-static void run_piece(const ewci_attention_job *j, const piece *p, float *scratch)
+/* Tiles [set, set_end) of a kv head's query heads. */
+static void run_tiles(const ewci_attention_job *j, int64_t kv, int64_t set, int64_t set_end, const wanted *w,
+                      ewci_attention_thread *m)
 {
-    size_t bytes = (size_t)j->shape->head_dim * sizeof(float);
-    for (int64_t i = 0; i < p->end - p->start; i++) {
-        memset(p->dk + i * p->d_stride, 0, bytes);
-        memset(p->dv + i * p->d_stride, 0, bytes);
-    }
-    for (int64_t first = p->start; first < p->end; first += EWCI_QUERY_TILE)
-        run_tile(j, p, first, p->end - first < EWCI_QUERY_TILE ? p->end : first + EWCI_QUERY_TILE, scratch);
-}
-
-static void run_slice(void *argument, int index, int count)
-{
-    const ewci_attention_job *j = argument;
-    const ewci_attention *a = j->shape;
-    int64_t d = a->head_dim, number = 0;
-    float *scratch = j->thread_scratch + index * ewci_attention_thread_scratch(a);
-    for (int64_t start = 0, end; start < a->tokens; start = end) {
-        end = ewci_document_end(a, start);
-        for (int64_t head = 0; head < a->heads; head++) {
-            if (number++ % count != index) continue;
-            piece p = {.start = start, .end = end, .head = head, .kv = head / (a->heads / a->kv_heads)};
-            if (j->partial != NULL) {
-                p.dk = j->partial + (head * a->tokens + start) * 2 * d;
-                p.dv = p.dk + d;
-                p.d_stride = 2 * d;
-            } else {
-                p.dk = j->dqkv + start * j->stride + (a->heads + p.kv) * d;
-                p.dv = p.dk + a->kv_heads * d;
-                p.d_stride = j->stride;
-            }
-            run_piece(j, &p, scratch);
+    for (int64_t part = 0; part < j->tiling.parts; part++) {
+        for (int64_t s = set; s < set_end; s++) {
+            ewci_query_tile t = ewci_attention_tile(j, s, kv, part);
+            run_tile(j, &t, w, m);
         }
     }
 }
 
-/* dK and dV of a kv head: the sum over its query heads, in their order. */
-static void reduce_slice(void *argument, int index, int count)
+/* ---- Together ---------------------------------------------------------------------------------------------------------- */
+
+/* A set of queries and a kv head; the work of all sets up to one that begins with a document is done with the first of them. */
+static bool begins_span(const ewci_attention_job *j, int64_t set)
+{
+    int32_t first = j->tiling.first[set];
+    return j->shape->document_start[first] == first;
+}
+
+static int64_t span_end(const ewci_attention_job *j, int64_t set)
+{
+    do set++;
+    while (set < j->tiling.count && !begins_span(j, set));
+    return set;
+}
+
+static double span_cost(const ewci_attention_job *j, int64_t item)
+{
+    int64_t set = item / j->shape->kv_heads;
+    double cost = 0;
+    if (!begins_span(j, set)) return 0;
+    for (int64_t end = span_end(j, set); set < end; set++) {
+        ewci_query_tile t = ewci_attention_tile(j, set, 0, 0);
+        cost += (double)(t.end - t.first) * (double)(t.end - t.first_key);
+    }
+    return cost;
+}
+
+static void run_together(void *argument, int index, int count)
 {
     const ewci_attention_job *j = argument;
-    const ewci_attention *a = j->shape;
-    int64_t begin, end, d = a->head_dim, group = a->heads / a->kv_heads;
-    ewci_slice(a->tokens, 1, index, count, &begin, &end);
-    for (int64_t i = begin; i < end; i++) {
-        for (int64_t kv = 0; kv < a->kv_heads; kv++) {
-            float *dk = j->dqkv + i * j->stride + (a->heads + kv) * d, *dv = dk + a->kv_heads * d;
-            for (int64_t g = 0; g < group; g++) {
-                const float *part = j->partial + ((kv * group + g) * a->tokens + i) * 2 * d;
-                if (g == 0) {
-                    memcpy(dk, part, (size_t)d * sizeof *dk);
-                    memcpy(dv, part + d, (size_t)d * sizeof *dv);
-                } else {
-                    j->device->kernels->add_scaled(dk, part, 1.0F, d);
-                    j->device->kernels->add_scaled(dv, part + d, 1.0F, d);
-                }
-            }
-        }
+    ewci_attention_thread memory = ewci_attention_thread_memory(j, index);
+    const wanted all = {true, true, 0, j->shape->tokens};
+    (void)count;
+    for (int64_t item = 0; item < j->tiling.count * j->shape->kv_heads; item++) {
+        int64_t set = item / j->shape->kv_heads, kv = item % j->shape->kv_heads;
+        if (j->owner[item] != index || !begins_span(j, set)) continue;
+        int64_t end = span_end(j, set);
+        clear_keys(j, kv, j->tiling.first[set], j->tiling.first[end]);
+        run_tiles(j, kv, set, end, &all, &memory);
+    }
+}
+
+/* ---- Apart ------------------------------------------------------------------------------------------------------------- */
+
+static double set_cost(const ewci_attention_job *j, int64_t item)
+{
+    ewci_query_tile t = ewci_attention_tile(j, item / j->shape->kv_heads, 0, 0);
+    return (double)(t.end - t.first) * (double)(t.end - t.first_key);
+}
+
+static void run_queries(void *argument, int index, int count)
+{
+    const ewci_attention_job *j = argument;
+    ewci_attention_thread memory = ewci_attention_thread_memory(j, index);
+    const wanted queries = {true, false, 0, j->shape->tokens};
+    (void)count;
+    for (int64_t item = 0; item < j->tiling.count * j->shape->kv_heads; item++) {
+        int64_t set = item / j->shape->kv_heads;
+        if (j->owner[item] == index) run_tiles(j, item % j->shape->kv_heads, set, set + 1, &queries, &memory);
+    }
+}
+
+static int64_t block_count(const ewci_attention_job *j)
+{
+    return (j->shape->tokens + KEY_BLOCK - 1) / KEY_BLOCK;
+}
+
+/* The block of keys of an item, and the sets of queries between the first and the last that see a key of it. */
+static wanted block_keys(const ewci_attention_job *j, int64_t item, int64_t *set, int64_t *set_end)
+{
+    int64_t first = item / j->shape->kv_heads * KEY_BLOCK, end = first + KEY_BLOCK;
+    if (end > j->shape->tokens) end = j->shape->tokens;
+    *set = 0;
+    while (j->tiling.first[*set + 1] <= first) ++*set;
+    *set_end = *set + 1;
+    while (*set_end < j->tiling.count && ewci_first_key(j->shape, j->tiling.first[*set_end]) < end) ++*set_end;
+    return (wanted){false, true, first, end};
+}
+
+static double block_cost(const ewci_attention_job *j, int64_t item)
+{
+    int64_t set, set_end;
+    wanted w = block_keys(j, item, &set, &set_end);
+    return (double)(w.end_key - w.first_key) * (double)(j->tiling.first[set_end] - j->tiling.first[set]);
+}
+
+static void run_keys(void *argument, int index, int count)
+{
+    const ewci_attention_job *j = argument;
+    ewci_attention_thread memory = ewci_attention_thread_memory(j, index);
+    int64_t set, set_end;
+    (void)count;
+    for (int64_t item = 0; item < block_count(j) * j->shape->kv_heads; item++) {
+        if (j->owner[item] != index) continue;
+        wanted w = block_keys(j, item, &set, &set_end);
+        clear_keys(j, item % j->shape->kv_heads, w.first_key, w.end_key);
+        run_tiles(j, item % j->shape->kv_heads, set, set_end, &w, &memory);
     }
 }
 
 ewc_status ewci_cpu_attention_bwd(ewci_device *device, const ewci_attention *shape, void *dqkv, const void *d_o,
                                   const void *o, const float *lse, const void *qkv, void *scratch)
 {
-    bool shared = shape->heads > shape->kv_heads;
-    ewci_attention_job j = {.device = device,
-                            .shape = shape,
-                            .stride = (shape->heads + 2 * shape->kv_heads) * shape->head_dim,
-                            .qkv = qkv,
-                            .o = (float *)(uintptr_t)o,
-                            .lse = (float *)(uintptr_t)lse,
-                            .dqkv = dqkv,
-                            .d_o = d_o,
-                            .thread_scratch = scratch};
-    if (shared) j.partial = j.thread_scratch + device->threads * ewci_attention_thread_scratch(shape);
-    ewci_parallel(ewci_team(device, 8 * shape->tokens * shape->heads * shape->head_dim), run_slice, &j);
-    if (shared) ewci_parallel(ewci_team(device, shape->tokens * shape->heads * shape->head_dim), reduce_slice, &j);
+    ewci_attention_job j = ewci_attention_prepare(device, shape, qkv, scratch);
+    int64_t sets = j.tiling.count * shape->kv_heads;
+    j.o = (float *)(uintptr_t)o;
+    j.lse = (float *)(uintptr_t)lse;
+    j.dqkv = dqkv;
+    j.d_o = d_o;
+    double apart = PRODUCTS_APART * ewci_attention_assign(&j, sets, set_cost);
+    double together = PRODUCTS_TOGETHER * ewci_attention_assign(&j, sets, span_cost);
+    if (together <= apart) {
+        ewci_parallel(device->threads, run_together, &j);
+        return EWC_OK;
+    }
+    ewci_attention_assign(&j, sets, set_cost);
+    ewci_parallel(device->threads, run_queries, &j);
+    ewci_attention_assign(&j, block_count(&j) * shape->kv_heads, block_cost);
+    ewci_parallel(device->threads, run_keys, &j);
     return EWC_OK;
 }

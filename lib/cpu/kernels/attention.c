@@ -1,71 +1,86 @@
-/* One row of a tile of attention scores.
+/* A strip of attention scores, all lanes of a key at a time.
  *
- * Forward is the online softmax (Milakov and Gimelshein, 2018): with the running maximum m and sum l of a row, a new tile of
- * scores s gives m' = max(m, max s), p = exp(s - m'), l' = l exp(m - m') + sum p; what was accumulated is scaled by exp(m - m').
+ * Forward is the online softmax (Milakov and Gimelshein, 2018): with the running maximum m and sum l of a query, further
+ * scores s give m' = max(m, max s), p = exp(s - m'), l' = l exp(m - m') + sum p; what was accumulated is multiplied by exp(m - m').
  * Backward: with p = exp(c - lse), ds = p (dp - delta) (1 - (c / cap)^2) scale. */
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/math.h"
 
-static void clear_outside(float *s, int64_t begin, int64_t end, int64_t width)
+static inline int all_see(const ewci_attention_strip *t, int64_t key)
 {
-    for (int64_t i = 0; i < begin; i++) s[i] = 0;
-    for (int64_t i = end; i < width; i++) s[i] = 0;
+    return t->first + key >= t->seen_first && t->first + key <= t->seen_last;
 }
 
-float EWCI_KERNEL(attention_row)(float *s, int64_t begin, int64_t end, int64_t width, float softcap, float *maximum,
-                                 float *sum)
+/* x = what the lanes see of it, and `hidden` elsewhere. */
+static inline void mask(const ewci_attention_strip *t, int64_t key, float *restrict x, float hidden)
 {
-    if (begin >= end) {
-        clear_outside(s, 0, 0, width);
-        return 1.0F;
-    }
-    float largest = *maximum, total = 0;
-    if (softcap > 0) {
-        float inverse = 1.0F / softcap;
-#pragma omp simd reduction(max : largest)
-        for (int64_t i = begin; i < end; i++) {
-            s[i] = softcap * ewci_tanh(s[i] * inverse);
-            largest = s[i] > largest ? s[i] : largest;
-        }
-    } else {
-#pragma omp simd reduction(max : largest)
-        for (int64_t i = begin; i < end; i++) largest = s[i] > largest ? s[i] : largest;
-    }
-#pragma omp simd reduction(+ : total)
-    for (int64_t i = begin; i < end; i++) {
-        s[i] = ewci_exp(s[i] - largest);
-        total += s[i];
-    }
-    float factor = ewci_exp(*maximum - largest);
-    clear_outside(s, begin, end, width);
-    *sum = *sum * factor + total;
-    *maximum = largest;
-    return factor;
+    const int32_t *restrict lowest = t->lowest, *restrict highest = t->highest;
+    int32_t j = (int32_t)(t->first + key);
+#pragma omp simd
+    for (int64_t l = 0; l < t->lanes; l++) x[l] = lowest[l] <= j && j <= highest[l] ? x[l] : hidden;
 }
 
-void EWCI_KERNEL(attention_bwd_row)(float *restrict s, float *restrict dp, int64_t begin, int64_t end, int64_t width,
-                                    float softcap, float scale, float lse, float delta)
+static inline void cap_and_mask(const ewci_attention_strip *t, float *restrict maximum)
 {
-    if (begin >= end) begin = end = 0;
-    if (softcap > 0) {
-        float inverse = 1.0F / softcap;
+    float softcap = t->softcap, inverse = 1.0F / softcap;
+    for (int64_t key = 0; key < t->keys; key++) {
+        float *restrict s = t->s + key * t->lanes;
+        if (softcap > 0) {
 #pragma omp simd
-        for (int64_t i = begin; i < end; i++) {
-            float t = ewci_tanh(s[i] * inverse);
-            float p = ewci_exp(softcap * t - lse);
-            dp[i] = p * (dp[i] - delta) * (1.0F - t * t) * scale;
-            s[i] = p;
+            for (int64_t l = 0; l < t->lanes; l++) s[l] = softcap * ewci_tanh(s[l] * inverse);
         }
-    } else {
+        if (!all_see(t, key)) mask(t, key, s, -INFINITY);
 #pragma omp simd
-        for (int64_t i = begin; i < end; i++) {
-            float p = ewci_exp(s[i] - lse);
-            dp[i] = p * (dp[i] - delta) * scale;
-            s[i] = p;
+        for (int64_t l = 0; l < t->lanes; l++) maximum[l] = s[l] > maximum[l] ? s[l] : maximum[l];
+    }
+}
+
+void EWCI_KERNEL(attention_strip)(const ewci_attention_strip *t)
+{
+    float *restrict maximum = t->maximum, *restrict sum = t->sum, *restrict factor = t->factor;
+    for (int64_t l = 0; l < t->lanes; l++) factor[l] = maximum[l];
+    cap_and_mask(t, maximum);
+#pragma omp simd
+    for (int64_t l = 0; l < t->lanes; l++) {
+        factor[l] = ewci_exp(factor[l] - maximum[l]);
+        sum[l] *= factor[l];
+    }
+    for (int64_t key = 0; key < t->keys; key++) {
+        float *restrict s = t->s + key * t->lanes;
+#pragma omp simd
+        for (int64_t l = 0; l < t->lanes; l++) {
+            s[l] = ewci_exp(s[l] - maximum[l]);
+            sum[l] += s[l];
         }
     }
-    clear_outside(s, begin, end, width);
-    clear_outside(dp, begin, end, width);
+}
+
+void EWCI_KERNEL(attention_strip_bwd)(const ewci_attention_strip *t)
+{
+    const float *restrict lse = t->lse, *restrict delta = t->delta;
+    float softcap = t->softcap, inverse = 1.0F / softcap, scale = t->scale;
+    for (int64_t key = 0; key < t->keys; key++) {
+        float *restrict s = t->s + key * t->lanes, *restrict dp = t->dp + key * t->lanes;
+        if (softcap > 0) {
+#pragma omp simd
+            for (int64_t l = 0; l < t->lanes; l++) {
+                float c = ewci_tanh(s[l] * inverse);
+                float p = ewci_exp(softcap * c - lse[l]);
+                dp[l] = p * (dp[l] - delta[l]) * (1.0F - c * c) * scale;
+                s[l] = p;
+            }
+        } else {
+#pragma omp simd
+            for (int64_t l = 0; l < t->lanes; l++) {
+                float p = ewci_exp(s[l] - lse[l]);
+                dp[l] = p * (dp[l] - delta[l]) * scale;
+                s[l] = p;
+            }
+        }
+        if (all_see(t, key)) continue;
+        mask(t, key, s, 0.0F);
+        mask(t, key, dp, 0.0F);
+    }
 }
 
 float EWCI_KERNEL(dot)(const float *restrict a, const float *restrict b, int64_t n)

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "core/convert.h"
+#include "cpu/kernels/attention_strip.h"
 #include "cpu/kernels/update_parameters.h"
 #include "libewc.h"
 
@@ -45,12 +46,9 @@
     X(double, exp_sum, (const float *c, int64_t n, float shift))                                                                \
     X(int64_t, exp_sum_reach, (const float *c, int64_t n, float shift, double goal))                                            \
     X(void, cross_entropy_gradient, (float *c, int64_t n, float largest, float factor, float softcap))                          \
-    /* attention.c: one row of a tile of scores, keys [begin, end) seen; the rest becomes 0 */                                  \
-    X(float, attention_row,                                                                                                     \
-      (float *s, int64_t begin, int64_t end, int64_t width, float softcap, float *maximum, float *sum))                         \
-    X(void, attention_bwd_row,                                                                                                  \
-      (float *restrict s, float *restrict dp, int64_t begin, int64_t end, int64_t width, float softcap, float scale,            \
-       float lse, float delta))                                                                                                 \
+    /* attention.c: see attention_strip.h */                                                                                    \
+    X(void, attention_strip, (const ewci_attention_strip *strip))                                                               \
+    X(void, attention_strip_bwd, (const ewci_attention_strip *strip))                                                           \
     X(float, dot, (const float *restrict a, const float *restrict b, int64_t n))                                                \
     X(void, scale_in_place, (float *x, float factor, int64_t n))                                                                \
     /* update.c, penalty.c: one block; f and a may be NULL when the form is NONE; penalty: f, or f and a, may be NULL */        \

@@ -1,0 +1,26 @@
+/* A strip of attention scores: some keys against the queries of one tile, transposed, so that a row belongs to a key and the queries of several
+ * heads lie side by side in the lanes of vectors. */
+#ifndef EWCI_CPU_KERNELS_ATTENTION_STRIP_H
+#define EWCI_CPU_KERNELS_ATTENTION_STRIP_H
+
+#include <stdint.h>
+
+typedef struct ewci_attention_strip {
+    int64_t keys, lanes;             /* lanes is a multiple of EWCI_ATTENTION_VECTOR */
+    int64_t first;                   /* number of the strip's first key, counted as lowest and highest are */
+    int64_t seen_first, seen_last;   /* every lane sees the keys between these, both included */
+    const int32_t *lowest, *highest; /* [lanes] a lane sees key j when lowest <= j <= highest */
+    float softcap, scale;
+    float *s; /* [keys, lanes] in: scores, out: probabilities up to a factor (forward), probabilities (backward) */
+    float *maximum, *sum,
+        *factor; /* [lanes] forward: running maximum and sum; what earlier results are to be multiplied by */
+    float *dp;   /* [keys, lanes] backward, in: gradient of the probabilities, out: of the uncapped, unscaled scores */
+    const float *lse, *delta; /* [lanes] backward */
+} ewci_attention_strip;
+
+enum { EWCI_ATTENTION_VECTOR = 16 };
+
+/* A running maximum before any score: finite, so that a lane that sees nothing yet has differences, and far below any score. */
+#define EWCI_ATTENTION_NOTHING (-3e38F)
+
+#endif
