@@ -33,7 +33,7 @@ static inline __attribute__((always_inline)) void block(int64_t n, const float *
 {
     sums s;
     int64_t i = 0;
-    for (int l = 0; l < LplainNES; l++) {
+    for (int l = 0; l < LANES; l++) {
         s.plain[l] = lanes->distance[l];
         s.fisher[l] = lanes->fisher_distance[l];
         s.nonfinite[l] = 0;

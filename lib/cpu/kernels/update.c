@@ -85,7 +85,7 @@ static inline __attribute__((always_inline)) void block(int64_t n, float *restri
 {
     sums s;
     int64_t i = 0;
-    for (int l = 0; l < LdistanceNES; l++) {
+    for (int l = 0; l < LANES; l++) {
         s.distance[l] = lanes->distance[l];
         s.fisher_distance[l] = lanes->fisher_distance[l];
         s.nonfinite[l] = 0;
