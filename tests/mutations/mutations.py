@@ -140,7 +140,7 @@ MUTATIONS = [
     Mutation("fisher: random signs all positive", ESTIMATE, "words[0] & 1U ? 1.0 : -1.0", "words[0] & 1U ? 1.0 : 1.0", (FISHER,)),
     Mutation("fisher: labels of the data instead of sampled ones", ESTIMATE,
              "fisher->info.estimator == EWC_FISHER_SAMPLED ? EWCI_CE_SAMPLE : EWCI_CE_TRAIN", "EWCI_CE_TRAIN", (FISHER,)),
-    Mutation("fisher: sampled labels from half of the softmax", "lib/cpu/cross_entropy.c", "u * sum", "0.5 * u * sum", (FISHER,)),
+    Mutation("fisher: sampled labels from half of the softmax", "lib/cpu/cross_entropy.c", "double goal = u * s->sum,", "double goal = 0.5 * u * s->sum,", (FISHER,)),
     # ---- checkpoints
     Mutation("config: without layer_types the odd layers slide", "lib/io/config.c", "sliding[i] = i % 2 == 0;",
              "sliding[i] = i % 2 == 1;"),

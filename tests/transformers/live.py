@@ -56,7 +56,7 @@ def random_config(rng):
         vocab_size=rng.randint(17, 400), hidden_size=rng.randint(6, 48), intermediate_size=rng.randint(5, 70),
         num_hidden_layers=layers, num_attention_heads=kv_heads * rng.choice([1, 2, 3]), num_key_value_heads=kv_heads,
         head_dim=rng.choice([2, 4, 6, 10, 16, 32, 34, 64]), query_pre_attn_scalar=rng.choice([4, 9, 16, 144]),
-        sliding_window=rng.choice([2, 3, 5, 16, 4096]), max_position_embeddings=256,
+        sliding_window=rng.choice([2, 3, 5, 16, 70, 4096]), max_position_embeddings=512,
         rope_parameters={"rope_type": "default", "rope_theta": rng.choice([10000.0, 500.0])},
         attn_logit_softcapping=rng.choice([None, 2.0, 5.0, 50.0]),
         final_logit_softcapping=rng.choice([None, 4.0, 30.0]), rms_norm_eps=rng.choice([1e-6, 1e-5]),
@@ -76,8 +76,10 @@ class Case:
         self.shard = self.rng.choice(["5GB", "20KB"])
         model = random_model(self.config, self.generator, self.rng.choice([0.15, 0.3, 0.5]))
         self.model = write_checkpoint(model, directory / "model", self.dtype, self.spelling, self.shard)
-        self.length = self.rng.randint(3, 40)
-        self.sequences = self.rng.randint(4, 9)
+        # One in four is long enough for several tiles of attention.
+        long = self.rng.random() < 0.25
+        self.length = self.rng.randint(130, 400) if long else self.rng.randint(3, 40)
+        self.sequences = 3 if long else self.rng.randint(4, 9)
         self.write_tokens()
 
     def write_tokens(self):
