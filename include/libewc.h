@@ -39,18 +39,18 @@ extern "C" {
 /* ---- Status ------------------------------------------------------------------------------------------------------- */
 
 /* X(name, value, meaning) */
-#define EWC_STATUS_LIST(X)                                                                                             \
-    X(EWC_OK, 0, "success")                                                                                            \
-    X(EWC_ERROR_ARGUMENT, 1, "an argument or option is invalid")                                                       \
-    X(EWC_ERROR_STATE, 2, "the object is not in a state in which this call makes sense")                               \
-    X(EWC_ERROR_MEMORY, 3, "memory could not be had")                                                                  \
-    X(EWC_ERROR_IO, 4, "the system refused a file operation")                                                          \
-    X(EWC_ERROR_FORMAT, 5, "a file is not what its format requires")                                                   \
-    X(EWC_ERROR_UNSUPPORTED, 6, "the file or option asks for something this library does not implement")              \
-    X(EWC_ERROR_MISMATCH, 7, "two things that must belong together do not (model, Fisher, anchor, checkpoint)")       \
-    X(EWC_ERROR_NOT_FINITE, 8, "a NaN or infinity appeared in the computation")                                        \
-    X(EWC_ERROR_CANCELLED, 9, "the cancellation callback asked to stop")                                               \
-    X(EWC_ERROR_EXISTS, 10, "the output exists and overwriting was not asked for")                                     \
+#define EWC_STATUS_LIST(X)                                                                                      \
+    X(EWC_OK, 0, "success")                                                                                     \
+    X(EWC_ERROR_ARGUMENT, 1, "an argument or option is invalid")                                                \
+    X(EWC_ERROR_STATE, 2, "the object is not in a state in which this call makes sense")                        \
+    X(EWC_ERROR_MEMORY, 3, "memory could not be had")                                                           \
+    X(EWC_ERROR_IO, 4, "the system refused a file operation")                                                   \
+    X(EWC_ERROR_FORMAT, 5, "a file is not what its format requires")                                            \
+    X(EWC_ERROR_UNSUPPORTED, 6, "the file or option asks for something this library does not implement")        \
+    X(EWC_ERROR_MISMATCH, 7, "two things that must belong together do not (model, Fisher, anchor, checkpoint)") \
+    X(EWC_ERROR_NOT_FINITE, 8, "a NaN or infinity appeared in the computation")                                 \
+    X(EWC_ERROR_CANCELLED, 9, "the cancellation callback asked to stop")                                        \
+    X(EWC_ERROR_EXISTS, 10, "the output exists and overwriting was not asked for")                              \
     X(EWC_ERROR_DEVICE, 11, "the device or its library failed")
 
 typedef enum ewc_status {
@@ -98,16 +98,16 @@ typedef struct ewc_context_options {
 } ewc_context_options;
 
 typedef struct ewc_context_info {
-    size_t struct_size;               /* set by the caller to sizeof(ewc_context_info) */
-    char device[32];                  /* "cpu" */
-    char processor[96];               /* the processor's own name */
-    char instruction_set[16];         /* "portable", "avx2", "avx512" */
-    char blas[96];                    /* library and version of the matrix products */
-    char blas_kernels[32];            /* the kernels it chose, e.g. "SkylakeX" */
-    int blas_kernels_expected;        /* 0: not the ones this processor should run (a warning was logged) */
+    size_t struct_size;        /* set by the caller to sizeof(ewc_context_info) */
+    char device[32];           /* "cpu" */
+    char processor[96];        /* the processor's own name */
+    char instruction_set[16];  /* "portable", "avx2", "avx512" */
+    char blas[96];             /* library and version of the matrix products */
+    char blas_kernels[32];     /* the kernels it chose, e.g. "SkylakeX" */
+    int blas_kernels_expected; /* 0: not the ones this processor should run (a warning was logged) */
     int threads;
-    int64_t memory_bytes;             /* physical memory */
-    int64_t memory_available_bytes;   /* of it, available now */
+    int64_t memory_bytes;           /* physical memory */
+    int64_t memory_available_bytes; /* of it, available now */
 } ewc_context_info;
 
 EWC_API void ewc_context_options_default(ewc_context_options *options);
@@ -141,7 +141,11 @@ typedef struct ewc_buffer {
  *   PROXIMAL  what = w (1 - eta wd) - eta mhat / d;  r = eta lambda F / d;  w <- (what + r anchor) / (1 + r).
  *             Implicit in the penalty and preconditioned like Adam: the fixed points are those of the penalised objective,
  *             and no lambda diverges. r = 0 is NONE bit for bit, r = inf gives the anchor. */
-typedef enum ewc_penalty_form { EWC_PENALTY_NONE = 0, EWC_PENALTY_GRADIENT = 1, EWC_PENALTY_PROXIMAL = 2 } ewc_penalty_form;
+typedef enum ewc_penalty_form {
+    EWC_PENALTY_NONE = 0,
+    EWC_PENALTY_GRADIENT = 1,
+    EWC_PENALTY_PROXIMAL = 2
+} ewc_penalty_form;
 
 typedef struct ewc_update_buffers {
     ewc_buffer weight;   /* f32 or bf16 (bf16: rounded to nearest even; small updates may vanish) */
@@ -153,14 +157,14 @@ typedef struct ewc_update_buffers {
 
 typedef struct ewc_update_options {
     size_t struct_size;
-    ewc_penalty_form form;  /* default PROXIMAL; without a fisher it is NONE */
-    int64_t step;           /* 1 for the first step: bias correction is 1 - beta^step */
-    double learning_rate;   /* of this step */
-    double beta1, beta2;    /* defaults 0.9, 0.999 */
-    double epsilon;         /* default 1e-8 */
-    double weight_decay;    /* default 0 */
-    double gradient_scale;  /* multiplies the gradient first: clip factor, 1/accumulation; default 1 */
-    double lambda;          /* multiplies the fisher; default 0 */
+    ewc_penalty_form form; /* default PROXIMAL; without a fisher it is NONE */
+    int64_t step;          /* 1 for the first step: bias correction is 1 - beta^step */
+    double learning_rate;  /* of this step */
+    double beta1, beta2;   /* defaults 0.9, 0.999 */
+    double epsilon;        /* default 1e-8 */
+    double weight_decay;   /* default 0 */
+    double gradient_scale; /* multiplies the gradient first: clip factor, 1/accumulation; default 1 */
+    double lambda;         /* multiplies the fisher; default 0 */
 } ewc_update_options;
 
 /* At the weights as they were before the update; sums in double. */
@@ -182,11 +186,12 @@ EWC_API ewc_status ewc_fisher_accumulate_buffer(ewc_context *context, int64_t n,
                                                 double weight, double decay);
 
 /* Statistics of the penalty at the present weights (buffers.m, v and gradient are not read). */
-EWC_API ewc_status ewc_penalty_evaluate(ewc_context *context, int64_t n, const ewc_update_buffers *buffers, double lambda,
-                                        ewc_update_statistics *statistics);
+EWC_API ewc_status ewc_penalty_evaluate(ewc_context *context, int64_t n, const ewc_update_buffers *buffers,
+                                        double lambda, ewc_update_statistics *statistics);
 
 /* Sum of squares of a gradient (in double, fixed order) and the number of non-finite elements in it: for clipping. */
-EWC_API ewc_status ewc_sum_squares(ewc_context *context, int64_t n, ewc_buffer gradient, double *sum, int64_t *nonfinite);
+EWC_API ewc_status ewc_sum_squares(ewc_context *context, int64_t n, ewc_buffer gradient, double *sum,
+                                   int64_t *nonfinite);
 
 /* ---- Learning-rate schedules ------------------------------------------------------------------------------------------ */
 
@@ -235,15 +240,15 @@ typedef struct ewc_model_config {
     ewc_family family;
     int64_t vocab_size, hidden_size, intermediate_size, layers;
     int64_t heads, kv_heads, head_dim;
-    int64_t max_position; /* longest document the model was made for; longer ones are refused */
-    double query_scale;   /* query_pre_attn_scalar: scores are q·k * query_scale^-0.5 */
+    int64_t max_position;                    /* longest document the model was made for; longer ones are refused */
+    double query_scale;                      /* query_pre_attn_scalar: scores are q·k * query_scale^-0.5 */
     double attention_softcap, final_softcap; /* 0: none */
     double rms_norm_eps;
     double rope_theta;
     int64_t sliding_window;
-    uint8_t sliding[EWC_MAX_LAYERS]; /* 1: this layer is windowed. Default: layers 0, 2, 4, ... */
+    uint8_t sliding[EWC_MAX_LAYERS];         /* 1: this layer is windowed. Default: layers 0, 2, 4, ... */
     int64_t bos_token, eos_token, pad_token; /* -1: none */
-    double initializer_range; /* standard deviation of random weights */
+    double initializer_range;                /* standard deviation of random weights */
 } ewc_model_config;
 
 /* Gemma 2 with the values that its sizes share (softcaps 50 and 30, theta 10000, eps 1e-6, window 4096, ids 2, 1, 0). The caller
@@ -275,10 +280,10 @@ EWC_API ewc_status ewc_model_fingerprint(ewc_model *model, uint64_t *fingerprint
 /* All parameters lie in one flat order; weights, gradients, moments, Fisher and anchor share it. */
 typedef struct ewc_tensor_info {
     size_t struct_size;
-    const char *name;       /* Hugging Face name; lives as long as the model */
-    int64_t rows, columns;  /* columns is 1 for vectors */
-    int64_t offset;         /* first element in the flat order */
-    int is_vector;          /* norm weights */
+    const char *name;      /* Hugging Face name; lives as long as the model */
+    int64_t rows, columns; /* columns is 1 for vectors */
+    int64_t offset;        /* first element in the flat order */
+    int is_vector;         /* norm weights */
 } ewc_tensor_info;
 
 EWC_API int64_t ewc_model_parameter_count(const ewc_model *model);
@@ -293,12 +298,13 @@ EWC_API ewc_status ewc_model_set_tensor(ewc_model *model, const char *name, cons
 /* B sequences of L tokens. All arrays are the caller's and only read. Token ids outside [0, vocab) are refused with their place. */
 typedef struct ewc_batch {
     size_t struct_size;
-    int64_t sequences, length;     /* B, L */
-    const int32_t *tokens;         /* [B, L] inputs */
-    const int32_t *targets;        /* [B, L] the token to predict at each position; < 0: not scored */
-    const int32_t *document_start; /* [B, L] or NULL: position in its sequence (0..L-1) of the first token of the token's
+    int64_t sequences, length; /* B, L */
+    const int32_t *tokens;     /* [B, L] inputs */
+    const int32_t *targets;    /* [B, L] the token to predict at each position; < 0: not scored */
+    const int32_t
+        *document_start;  /* [B, L] or NULL: position in its sequence (0..L-1) of the first token of the token's
                                       document; attention and positions do not cross documents. NULL: one document a sequence */
-    const float *weights;          /* [B] or NULL: weight of each sequence in the loss, any sign; NULL: 1 */
+    const float *weights; /* [B] or NULL: weight of each sequence in the loss, any sign; NULL: 1 */
 } ewc_batch;
 
 EWC_API void ewc_batch_default(ewc_batch *batch);
@@ -320,14 +326,15 @@ EWC_API ewc_status ewc_model_evaluate(ewc_model *model, const ewc_batch *batch, 
 EWC_API ewc_status ewc_model_gradient(ewc_model *model, const ewc_batch *batch, double normalizer,
                                       ewc_evaluation *evaluation, float *gradient);
 
-/* A hook on the residual stream after a layer (0-based). forward reads h [B*L, hidden] (f32); backward adds to its gradient d_h.
+/* A hook on the residual stream after a layer (0-based). forward reads h [B*L, hidden] (f32); backward adds to
+ * its gradient d_h, which holds only a part of it at that moment: add, do not read or overwrite.
  * `rows` = B*L. Returning non-zero cancels. Both are called on the calling thread. hook NULL removes it. Off, it costs nothing. */
 typedef struct ewc_residual_hook {
     size_t struct_size;
     int64_t layer;
     void *user;
-    int (*forward)(void *user, const float *h, int64_t rows, int64_t hidden);  /* or NULL */
-    int (*backward)(void *user, float *d_h, int64_t rows, int64_t hidden);     /* or NULL */
+    int (*forward)(void *user, const float *h, int64_t rows, int64_t hidden); /* or NULL */
+    int (*backward)(void *user, float *d_h, int64_t rows, int64_t hidden);    /* or NULL */
 } ewc_residual_hook;
 
 EWC_API ewc_status ewc_model_set_hook(ewc_model *model, const ewc_residual_hook *hook);
@@ -341,9 +348,9 @@ typedef enum ewc_estimator {
     EWC_FISHER_EMPIRICAL = 0,       /* mean over sequences of (dl/dw)^2, labels from the data */
     EWC_FISHER_EMPIRICAL_SIGNS = 1, /* the same in expectation: per batch (sum_b s_b dl_b/dw)^2 with random signs */
     EWC_FISHER_SAMPLED = 2,         /* labels drawn from the model: the true Fisher, by Monte Carlo */
-    EWC_FISHER_BATCH_MEAN = 3,      /* mean over batches of (batch-mean gradient)^2: biased; reproduces published code */
-    EWC_FISHER_ADAM_V = 4,          /* from a trainer's second moment: ewc_fisher_from_trainer */
-    EWC_FISHER_FOLDED = 5           /* sum of lambda_k F_k of several tasks: ewc_anchor_fold */
+    EWC_FISHER_BATCH_MEAN = 3, /* mean over batches of (batch-mean gradient)^2: biased; reproduces published code */
+    EWC_FISHER_ADAM_V = 4,     /* from a trainer's second moment: ewc_fisher_from_trainer */
+    EWC_FISHER_FOLDED = 5      /* sum of lambda_k F_k of several tasks: ewc_anchor_fold */
 } ewc_estimator;
 
 /* What l is per sequence: the mean or the sum over its scored tokens. */
@@ -374,8 +381,8 @@ typedef struct ewc_fisher_statistics {
 } ewc_fisher_statistics;
 
 EWC_API void ewc_fisher_options_default(ewc_fisher_options *options);
-EWC_API const char *ewc_estimator_name(ewc_estimator estimator);  /* "empirical_signs"; "unknown" */
-EWC_API const char *ewc_fisher_unit_name(ewc_fisher_unit unit);   /* "sequence_mean" */
+EWC_API const char *ewc_estimator_name(ewc_estimator estimator); /* "empirical_signs"; "unknown" */
+EWC_API const char *ewc_fisher_unit_name(ewc_fisher_unit unit);  /* "sequence_mean" */
 
 /* Starts an estimate at the model's present weights, which must not change until finish. */
 EWC_API ewc_status ewc_fisher_create(ewc_model *model, const ewc_fisher_options *options, ewc_fisher **fisher);
@@ -421,8 +428,9 @@ EWC_API void ewc_anchor_destroy(ewc_anchor *anchor);
 /* Several old tasks as one exact quadratic: A = sum_k lambda_k F_k and c = sum_k lambda_k F_k anchor_k / A, so that
  * sum_k lambda_k/2 F_k (w - anchor_k)^2 = A/2 (w - c)^2 + constant. Where A = 0, c is the first anchor. The results are
  * used with lambda = 1 and may be saved. */
-EWC_API ewc_status ewc_anchor_fold(ewc_model *model, int64_t tasks, ewc_anchor *const *anchors, ewc_fisher *const *fishers,
-                                   const double *lambdas, ewc_anchor **folded_anchor, ewc_fisher **folded_fisher);
+EWC_API ewc_status ewc_anchor_fold(ewc_model *model, int64_t tasks, ewc_anchor *const *anchors,
+                                   ewc_fisher *const *fishers, const double *lambdas, ewc_anchor **folded_anchor,
+                                   ewc_fisher **folded_fisher);
 
 /* ---- Trainer ---------------------------------------------------------------------------------------------------------------- */
 
@@ -447,17 +455,28 @@ typedef struct ewc_trainer_options {
     double beta1, beta2, epsilon, weight_decay; /* 0.9, 0.999, 1e-8, 0; norm weights are never decayed */
     double clip;                                /* largest gradient norm; 0 (default): off */
     ewc_clip_mode clip_mode;
-    ewc_penalty_form form;    /* default PROXIMAL */
-    int64_t max_sequences;    /* largest micro-batch that will be given: memory is taken at creation */
+    ewc_penalty_form form; /* default PROXIMAL */
+    int64_t max_sequences; /* largest micro-batch that will be given: memory is taken at creation */
     int64_t max_length;
-    ewc_recompute recompute;  /* for every layer, unless layer_recompute is given */
+    ewc_recompute recompute;        /* for every layer, unless layer_recompute is given */
     const uint8_t *layer_recompute; /* [layers] of ewc_recompute, or NULL; copied */
 } ewc_trainer_options;
 
 typedef enum ewc_phase {
-    EWC_PHASE_EMBED, EWC_PHASE_NORM, EWC_PHASE_ROPE, EWC_PHASE_ATTENTION, EWC_PHASE_MLP_ACTIVATION, EWC_PHASE_LOSS,
-    EWC_PHASE_GEMM_QKV, EWC_PHASE_GEMM_ATTENTION_OUT, EWC_PHASE_GEMM_MLP, EWC_PHASE_GEMM_HEAD,
-    EWC_PHASE_CLIP, EWC_PHASE_UPDATE, EWC_PHASE_OTHER, EWC_PHASE_COUNT
+    EWC_PHASE_EMBED,
+    EWC_PHASE_NORM,
+    EWC_PHASE_ROPE,
+    EWC_PHASE_ATTENTION,
+    EWC_PHASE_MLP_ACTIVATION,
+    EWC_PHASE_LOSS,
+    EWC_PHASE_GEMM_QKV,
+    EWC_PHASE_GEMM_ATTENTION_OUT,
+    EWC_PHASE_GEMM_MLP,
+    EWC_PHASE_GEMM_HEAD,
+    EWC_PHASE_CLIP,
+    EWC_PHASE_UPDATE,
+    EWC_PHASE_OTHER,
+    EWC_PHASE_COUNT
 } ewc_phase;
 EWC_API const char *ewc_phase_name(ewc_phase phase);
 
@@ -465,7 +484,7 @@ typedef struct ewc_step_statistics {
     size_t struct_size; /* set by the caller */
     int64_t step;       /* 1 after the first step */
     double loss;        /* mean task loss per scored token, nats (weighted sum / tokens) */
-    double penalty;     /* sum_k lambda_k/2 sum F (w - anchor)^2 before the update; for several anchors up to a constant */
+    double penalty; /* sum_k lambda_k/2 sum F (w - anchor)^2 before the update; for several anchors up to a constant */
     double gradient_norm, clip_factor, learning_rate;
     double schedule_area1, schedule_area2; /* S1 and S2, this step included */
     double distance, fisher_distance;      /* sqrt of the sums in ewc_update_statistics; before the update */
@@ -493,7 +512,8 @@ EWC_API ewc_status ewc_trainer_add_anchor(ewc_trainer *trainer, ewc_anchor *anch
 EWC_API ewc_status ewc_trainer_freeze(ewc_trainer *trainer, const char *pattern, int64_t *matched);
 
 /* One optimizer step over `count` micro-batches: the loss is the mean over all scored tokens of all of them. On any failure
- * (EWC_ERROR_NOT_FINITE names the first tensor) the weights, moments and step count are as before. */
+ * (EWC_ERROR_NOT_FINITE names the first tensor) the weights, moments and step count are as before. One exception: a weight that
+ * the update itself makes non-finite, which takes extreme options, is seen only afterwards; the step then counts as taken. */
 EWC_API ewc_status ewc_trainer_step(ewc_trainer *trainer, int64_t count, const ewc_batch *micro_batches,
                                     ewc_step_statistics *statistics);
 
@@ -516,14 +536,14 @@ EWC_API ewc_status ewc_fisher_from_trainer(ewc_trainer *trainer, ewc_fisher **fi
 
 typedef struct ewc_plan_options {
     size_t struct_size;
-    int64_t sequences, length;   /* micro-batch */
+    int64_t sequences, length; /* micro-batch */
     ewc_recompute recompute;
     const uint8_t *layer_recompute; /* [layers] or NULL */
-    int training;                /* 1 (default): gradients and moments; 0: evaluation only */
-    int fisher;                  /* 1: a Fisher is held in memory or mapped (see dtypes) */
-    ewc_dtype fisher_dtype;      /* default F32 */
-    int anchor;                  /* 0 none, 1 snapshot (f32), 2 mapped */
-    ewc_dtype anchor_dtype;      /* of the mapped files; default BF16 */
+    int training;                   /* 1 (default): gradients and moments; 0: evaluation only */
+    int fisher;                     /* 1: a Fisher is held in memory or mapped (see dtypes) */
+    ewc_dtype fisher_dtype;         /* default F32 */
+    int anchor;                     /* 0 none, 1 snapshot (f32), 2 mapped */
+    ewc_dtype anchor_dtype;         /* of the mapped files; default BF16 */
 } ewc_plan_options;
 
 typedef struct ewc_plan {
@@ -535,13 +555,13 @@ typedef struct ewc_plan {
     int64_t logits_bytes;      /* one chunk of the head */
     int64_t library_bytes;     /* code, BLAS buffers, thread stacks: an estimate */
     int64_t total_bytes;
-    int64_t mapped_bytes;      /* of the total: file-backed pages that the system can drop (Fisher and anchor when mapped) */
-    int64_t available_bytes;   /* memory this machine has available now */
+    int64_t mapped_bytes; /* of the total: file-backed pages that the system can drop (Fisher and anchor when mapped) */
+    int64_t available_bytes; /* memory this machine has available now */
 } ewc_plan;
 
 EWC_API void ewc_plan_options_default(ewc_plan_options *options);
-EWC_API ewc_status ewc_plan_memory(ewc_context *context, const ewc_model_config *config, const ewc_plan_options *options,
-                                   ewc_plan *plan);
+EWC_API ewc_status ewc_plan_memory(ewc_context *context, const ewc_model_config *config,
+                                   const ewc_plan_options *options, ewc_plan *plan);
 
 /* ---- Data ------------------------------------------------------------------------------------------------------------------- */
 
