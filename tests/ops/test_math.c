@@ -23,10 +23,14 @@ static uint64_t stride(void)
     return getenv("EWC_TEST_FAST") != NULL ? 65521 : 251;
 }
 
-/* exp(x) is the probability that the attention kernel finds for score x and log-sum 0; tanh(x) the softcap with cap 1. */
+/* exp(x) is the unnormalised softmax that the cross-entropy kernel finds for x with largest 0; tanh(x) the softcap with cap 1. An
+ * infinite logit has no gradient: for that one the sum over one element is asked. */
 static void exp_row(const ewci_kernels *kernels, float *x, float *scratch, int64_t n)
 {
-    kernels->attention_bwd_row(x, scratch, 0, n, n, 0.0F, 1.0F, 0.0F, 0.0F);
+    memcpy(scratch, x, (size_t)n * sizeof *x);
+    kernels->cross_entropy_gradient(x, n, 0.0F, 1.0F, 0.0F);
+    for (int64_t i = 0; i < n; i++)
+        if (isinf(scratch[i])) x[i] = (float)kernels->exp_sum(&scratch[i], 1, 0.0F);
 }
 
 static void tanh_row(const ewci_kernels *kernels, float *x, float *scratch, int64_t n)
