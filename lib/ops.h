@@ -60,6 +60,8 @@ typedef struct ewci_ops {
     uint32_t struct_size;  /* sizeof(ewci_ops) */
     const char *name;      /* "cpu" */
     ewc_dtype compute;     /* type of the `void *` operands */
+    /* Operations may be given a mapped file's tensors, which are host memory, for what they only read. */
+    bool device_reads_host;
 
     /* ---- runtime ------------------------------------------------------------------------------------------------- */
     ewc_status (*open)(ewc_context *ctx, const ewc_context_options *options, ewci_device **out);

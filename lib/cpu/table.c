@@ -7,4 +7,5 @@ const ewci_ops ewci_cpu_ops = {.version = EWCI_OPS_VERSION,
                                .struct_size = sizeof(ewci_ops),
                                .name = "cpu",
                                .compute = EWC_F32,
+                               .device_reads_host = true,
                                EWCI_CPU_OPERATIONS(ENTRY)};

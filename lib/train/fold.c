@@ -3,8 +3,8 @@
  * sum_k lambda_k/2 F_k (w - a_k)^2 = A/2 (w - c)^2 + constant,  A = sum_k lambda_k F_k,  c = sum_k lambda_k F_k a_k / A.
  * Sums are double, the results f32. Where A = 0 the centre does not matter; it is the first anchor. */
 #include <math.h>
-#include <string.h>
 
+#include "core/convert.h"
 #include "core/memory.h"
 #include "core/status.h"
 #include "train/anchor.h"
@@ -37,48 +37,81 @@ static ewc_status check_tasks(ewc_model *model, const tasks *k)
     return EWC_OK;
 }
 
-/* One tensor: the sums, then their f32 forms through host memory. */
-static ewc_status fold_tensor(ewc_model *model, const tasks *k, int64_t t, double *a, double *b, float *centre,
-                              float *precision)
+/* A part of a tensor at a time: what folding needs does not grow with the model. */
+enum { PART = 1 << 18 };
+
+typedef struct sums {
+    double *a, *b;             /* device, [PART] */
+    double *host_a, *host_b;   /* [PART] */
+    float *centre, *precision; /* [PART] */
+} sums;
+
+static void sums_free(ewc_context *ctx, sums *s)
 {
-    const ewc_tensor_info *info = &model->layout.tensors[t];
-    int64_t n = info->rows * info->columns;
-    memset(a, 0, (size_t)n * sizeof *a);
-    memset(b, 0, (size_t)n * sizeof *b);
+    ctx->ops->free(ctx->device, s->a);
+    ewci_free(ctx, s->host_a);
+}
+
+static ewc_status sums_make(ewc_context *ctx, sums *s)
+{
+    void *memory;
+    EWCI_TRY(ctx->ops->alloc(ctx->device, 2 * PART * sizeof(double), "the folded sums", &memory));
+    s->a = memory;
+    s->b = s->a + PART;
+    EWCI_TRY(ewci_alloc_array(ctx, PART, 2 * (sizeof(double) + sizeof(float)), "the folded sums", &memory));
+    s->host_a = memory;
+    s->host_b = s->host_a + PART;
+    s->centre = (float *)(void *)(s->host_b + PART);
+    s->precision = s->centre + PART;
+    return EWC_OK;
+}
+
+static ewc_buffer from(ewc_buffer buffer, int64_t first)
+{
+    return (ewc_buffer){(char *)buffer.data + (size_t)first * ewci_dtype_bytes(buffer.dtype), buffer.dtype};
+}
+
+/* Elements [first, first + n) of tensor t: the sums, then their f32 forms. */
+static ewc_status fold_part(ewc_context *ctx, const tasks *k, int64_t t, int64_t first, int64_t n, sums *s)
+{
+    const ewci_ops *ops = ctx->ops;
+    size_t bytes = (size_t)n * sizeof(double);
+    EWCI_TRY(ops->zero(ctx->device, s->a, bytes));
+    EWCI_TRY(ops->zero(ctx->device, s->b, bytes));
     for (int64_t i = 0; i < k->count; i++)
-        EWCI_TRY(model->ctx->ops->fold_add(model->ctx->device, a, b, ewci_fisher_view(k->fishers[i], t),
-                                           ewci_anchor_view(k->anchors[i], t), n, k->lambdas[i]));
-    EWCI_TRY(ewci_views_read(&k->anchors[0]->views, t, 0, n, centre));
+        EWCI_TRY(ops->fold_add(ctx->device, s->a, s->b, from(ewci_fisher_view(k->fishers[i], t), first),
+                               from(ewci_anchor_view(k->anchors[i], t), first), n, k->lambdas[i]));
+    EWCI_TRY(ops->copy_out(ctx->device, s->host_a, s->a, bytes));
+    EWCI_TRY(ops->copy_out(ctx->device, s->host_b, s->b, bytes));
+    EWCI_TRY(ewci_views_read(&k->anchors[0]->views, t, first, n, s->centre));
     for (int64_t i = 0; i < n; i++) {
-        precision[i] = (float)a[i];
-        if (a[i] > 0) centre[i] = (float)(b[i] / a[i]);
+        s->precision[i] = (float)s->host_a[i];
+        if (s->host_a[i] > 0) s->centre[i] = (float)(s->host_b[i] / s->host_a[i]);
+    }
+    return EWC_OK;
+}
+
+static ewc_status fold_tensor(ewc_context *ctx, const tasks *k, int64_t t, sums *s, float *anchor, float *fisher)
+{
+    const ewc_tensor_info *info = &k->anchors[0]->model->layout.tensors[t];
+    int64_t total = info->rows * info->columns;
+    for (int64_t first = 0; first < total; first += PART) {
+        int64_t n = total - first < PART ? total - first : PART;
+        size_t bytes = (size_t)n * sizeof(float);
+        EWCI_TRY(fold_part(ctx, k, t, first, n, s));
+        EWCI_TRY(ctx->ops->copy_in(ctx->device, anchor + info->offset + first, s->centre, bytes));
+        EWCI_TRY(ctx->ops->copy_in(ctx->device, fisher + info->offset + first, s->precision, bytes));
     }
     return EWC_OK;
 }
 
 static ewc_status fold_all(ewc_model *model, const tasks *k, ewc_anchor *anchor, ewc_fisher *fisher)
 {
-    const ewci_ops *ops = model->ctx->ops;
-    const ewci_layout *layout = &model->layout;
-    int64_t longest = 0;
-    void *memory;
-    for (int64_t t = 0; t < layout->tensor_count; t++) {
-        int64_t n = layout->tensors[t].rows * layout->tensors[t].columns;
-        if (n > longest) longest = n;
-    }
-    EWCI_TRY(ewci_alloc_array(model->ctx, 3 * longest, sizeof(double), "the folded sums", &memory));
-    double *a = memory, *b = a + longest;
-    float *centre = (float *)(void *)(b + longest), *precision = centre + longest;
-    ewc_status status = EWC_OK;
-    for (int64_t t = 0; t < layout->tensor_count && status == EWC_OK; t++) {
-        size_t bytes = (size_t)(layout->tensors[t].rows * layout->tensors[t].columns) * sizeof(float);
-        status = fold_tensor(model, k, t, a, b, centre, precision);
-        if (status == EWC_OK)
-            status = ops->copy_in(model->ctx->device, anchor->views.flat + layout->tensors[t].offset, centre, bytes);
-        if (status == EWC_OK)
-            status = ops->copy_in(model->ctx->device, fisher->views.flat + layout->tensors[t].offset, precision, bytes);
-    }
-    ewci_free(model->ctx, memory);
+    sums s = {0};
+    ewc_status status = sums_make(model->ctx, &s);
+    for (int64_t t = 0; t < model->layout.tensor_count && status == EWC_OK; t++)
+        status = fold_tensor(model->ctx, k, t, &s, anchor->views.flat, fisher->views.flat);
+    sums_free(model->ctx, &s);
     return status;
 }
 

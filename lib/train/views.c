@@ -7,7 +7,7 @@
 #include "core/memory.h"
 #include "core/status.h"
 
-enum { BLOCK = 65536 };
+enum { BLOCK = 4096 };
 
 static ewc_status begin(ewc_model *model, ewci_views *views)
 {
@@ -43,37 +43,49 @@ ewc_status ewci_views_flat(ewc_model *model, const char *what, ewci_views *out)
     return status;
 }
 
-static ewc_status copy_all(ewci_views *views, const ewci_tensor_entry *const *entries, const char *what)
+static bool is_mapped(const ewci_views *views, const ewci_tensor_entry *entry)
+{
+    return entry->aligned && views->ctx->ops->device_reads_host;
+}
+
+/* Where a tensor's copy begins when `bytes` lie before it: at the next multiple of its element. */
+static size_t copy_start(size_t bytes, ewc_dtype dtype)
+{
+    size_t element = ewci_dtype_bytes(dtype);
+    return (bytes + element - 1) / element * element;
+}
+
+/* Copies lie end to end, in the layout's order, so that neighbours of one dtype continue each other as they do in a file. */
+static ewc_status copy_unmapped(ewci_views *views, const ewci_tensor_entry *const *entries, const char *what)
 {
     const ewci_ops *ops = views->ctx->ops;
+    ewci_device *device = views->ctx->device;
+    size_t end = 0;
     void *memory;
-    EWCI_TRY(make_flat(views, what));
-    EWCI_TRY(ewci_alloc(views->ctx, BLOCK * sizeof(float), "a block to read", &memory));
-    float *block = memory;
-    ewc_status status = EWC_OK;
+    for (int64_t t = 0; t < views->layout->tensor_count; t++)
+        if (!is_mapped(views, entries[t])) end = copy_start(end, entries[t]->dtype) + entries[t]->bytes;
+    if (end == 0) return EWC_OK;
+    EWCI_TRY(ops->alloc(device, end, what, &memory));
+    views->copies = memory;
+    views->copies_bytes = end;
+    end = 0;
     for (int64_t t = 0; t < views->layout->tensor_count; t++) {
-        const ewci_tensor_entry *e = entries[t];
-        for (int64_t first = 0; first < e->count && status == EWC_OK; first += BLOCK) {
-            int64_t n = e->count - first < BLOCK ? e->count - first : BLOCK;
-            ewci_to_f32(block, (const char *)e->data + (size_t)first * ewci_dtype_bytes(e->dtype), e->dtype, n);
-            status = ops->copy_in(views->ctx->device, views->flat + views->layout->tensors[t].offset + first, block,
-                                  (size_t)n * sizeof *block);
-        }
+        if (is_mapped(views, entries[t])) continue;
+        end = copy_start(end, entries[t]->dtype);
+        views->tensors[t].data = views->copies + end;
+        EWCI_TRY(ops->copy_in(device, views->copies + end, entries[t]->data, entries[t]->bytes));
+        end += entries[t]->bytes;
     }
-    ewci_free(views->ctx, block);
-    return status;
+    return EWC_OK;
 }
 
 ewc_status ewci_views_map(ewc_model *model, const ewci_tensor_entry *const *entries, const char *what, ewci_views *out)
 {
     ewci_views views = {0};
-    bool aligned = true;
     ewc_status status = begin(model, &views);
-    for (int64_t t = 0; t < model->layout.tensor_count && status == EWC_OK; t++) {
+    for (int64_t t = 0; t < model->layout.tensor_count && status == EWC_OK; t++)
         views.tensors[t] = (ewc_buffer){(void *)(uintptr_t)entries[t]->data, entries[t]->dtype};
-        aligned = aligned && entries[t]->aligned;
-    }
-    if (status == EWC_OK && !aligned) status = copy_all(&views, entries, what);
+    if (status == EWC_OK) status = copy_unmapped(&views, entries, what);
     if (status == EWC_OK)
         *out = views;
     else
@@ -85,8 +97,30 @@ void ewci_views_destroy(ewci_views *views)
 {
     if (views->ctx == NULL) return;
     views->ctx->ops->free(views->ctx->device, views->flat);
+    views->ctx->ops->free(views->ctx->device, views->copies);
     ewci_free(views->ctx, views->tensors);
     memset(views, 0, sizeof *views);
+}
+
+static bool on_device(const ewci_views *views, const char *at)
+{
+    uintptr_t address = (uintptr_t)at, first = (uintptr_t)views->copies;
+    return views->flat != NULL || (address >= first && address - first < views->copies_bytes);
+}
+
+/* Through a block of the copies' own dtype. */
+static ewc_status read_device(const ewci_views *views, const char *at, ewc_dtype dtype, int64_t count, float *out)
+{
+    const ewci_ops *ops = views->ctx->ops;
+    size_t bytes = ewci_dtype_bytes(dtype);
+    uint16_t block[BLOCK];
+    if (dtype == EWC_F32) return ops->copy_out(views->ctx->device, out, at, (size_t)count * bytes);
+    for (int64_t first = 0; first < count; first += BLOCK) {
+        int64_t n = count - first < BLOCK ? count - first : BLOCK;
+        EWCI_TRY(ops->copy_out(views->ctx->device, block, at + (size_t)first * bytes, (size_t)n * bytes));
+        ewci_to_f32(out + first, block, dtype, n);
+    }
+    return EWC_OK;
 }
 
 ewc_status ewci_views_read(void *user, int64_t tensor, int64_t first, int64_t count, float *out)
@@ -94,7 +128,7 @@ ewc_status ewci_views_read(void *user, int64_t tensor, int64_t first, int64_t co
     const ewci_views *views = user;
     ewc_buffer source = views->tensors[tensor];
     const char *at = (const char *)source.data + (size_t)first * ewci_dtype_bytes(source.dtype);
-    if (views->flat != NULL) return views->ctx->ops->copy_out(views->ctx->device, out, at, (size_t)count * sizeof *out);
+    if (on_device(views, at)) return read_device(views, at, source.dtype, count, out);
     ewci_to_f32(out, at, source.dtype, count);
     return EWC_OK;
 }

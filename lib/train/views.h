@@ -1,4 +1,5 @@
-/* A set of values in the model's tensors' shapes: in one flat f32 buffer, or mapped from a file in the file's own dtype. */
+/* A set of values in the model's tensors' shapes: in one flat f32 buffer, or each in the dtype of the file that it came from, mapped
+ * where it lies, or copied where operations cannot read it there. */
 #ifndef EWCI_TRAIN_VIEWS_H
 #define EWCI_TRAIN_VIEWS_H
 
@@ -8,14 +9,16 @@ typedef struct ewci_views {
     ewc_context *ctx;
     const ewci_layout *layout; /* the model's, which outlives this */
     ewc_buffer *tensors;       /* [tensor_count] */
-    float *flat;               /* device, [parameters], owned; NULL when mapped */
+    float *flat;               /* device, [parameters], owned; NULL when they are a file's */
+    char *copies;              /* device, owned: the file's tensors that could not be mapped, end to end */
+    size_t copies_bytes;
 } ewci_views;
 
 /* One flat buffer, contents undefined. */
 ewc_status ewci_views_flat(ewc_model *model, const char *what, ewci_views *views);
 
-/* Points at the entries ([tensor_count], in the layout's order) where they lie. If one is not aligned to its element, all are copied to a
- * flat buffer. The file must stay open. */
+/* Points at the entries ([tensor_count], in the layout's order) where they lie. One that is not aligned to its element is copied, in its own
+ * dtype; all are where the device does not read host memory. The file must stay open. */
 ewc_status ewci_views_map(ewc_model *model, const ewci_tensor_entry *const *entries, const char *what,
                           ewci_views *views);
 

@@ -7,13 +7,17 @@
 #include <cmocka.h>
 
 #include <stdbool.h>
+#include <string.h>
 
+#include "core/context.h"
 #include "io/safetensors.h"
+#include "ops.h"
 #include "support/files.h"
 #include "support/tiny.h"
 #include "train/anchor.h"
 
-enum { VOCAB = 71, LENGTH = 11, SEQUENCES = 4, MOST_TENSORS = 64 };
+/* The embedding has more values than a block that is read (4096). */
+enum { VOCAB = 301, LENGTH = 11, SEQUENCES = 4, MOST_TENSORS = 64 };
 
 typedef struct setting {
     ewc_context *ctx;
@@ -25,9 +29,12 @@ typedef struct setting {
 static int set_up(void **state)
 {
     setting *s = calloc(1, sizeof *s);
+    ewc_model_config config = tiny_config();
+    config.vocab_size = VOCAB;
     s->ctx = tiny_context(1);
-    s->model = tiny_model(s->ctx, 3);
+    OK(s->ctx, ewc_model_create(s->ctx, &config, 3, &s->model));
     s->parameters = ewc_model_parameter_count(s->model);
+    tiny_set_weights(s->model, array_random(s->parameters, 3, 0.1)); /* norm weights too */
     s->tensors = ewc_model_tensor_count(s->model);
     assert_true(s->tensors + 1 < MOST_TENSORS);
     tiny_batch_make(&s->data, VOCAB, SEQUENCES, LENGTH, 21);
@@ -158,6 +165,108 @@ static void a_mapped_anchor_trains_as_a_copied_one(void **state)
     SAME(trained(s, directory, true), trained(s, directory, false), s->parameters);
 }
 
+/* Moves the data of a safetensors file by `bytes`, which a header of another length does. */
+static void shift_data(const char *name, uint64_t bytes)
+{
+    size_t count;
+    uint64_t header;
+    char *before = files_read(files_path(name), &count), *after = array_bytes(count + bytes);
+    memcpy(&header, before, sizeof header);
+    memcpy(after + 8, before + 8, header);
+    memset(after + 8 + header, ' ', bytes);
+    memcpy(after + 8 + header + bytes, before + 8 + header, count - 8 - header);
+    header += bytes;
+    memcpy(after, &header, sizeof header);
+    free(before);
+    files_write(name, after, count + bytes);
+}
+
+/* Tensor t of a mapped anchor lies in memory of the anchor's own. */
+static bool is_copied(const ewc_anchor *anchor, int64_t t)
+{
+    const char *data = ewci_anchor_view(anchor, t).data;
+    return anchor->views.copies != NULL && data >= anchor->views.copies &&
+           data < anchor->views.copies + anchor->views.copies_bytes;
+}
+
+/* A bf16 checkpoint whose data begin at an odd byte: no operation can read it there, so it is copied, as bf16. */
+static void an_unaligned_checkpoint_is_copied_in_its_own_type(void **state)
+{
+    setting *s = *state;
+    ewc_anchor *aligned = NULL, *anchor = NULL;
+    const char *directory = save_model(s, EWC_BF16);
+    float *expected = trained(s, directory, true);
+    OK(s->ctx, ewc_anchor_open(s->model, directory, &aligned));
+    float *values = anchor_values(s, aligned);
+    shift_data("checkpoint/model.safetensors", 1);
+    OK(s->ctx, ewc_anchor_open(s->model, directory, &anchor));
+    assert_int_equal(anchor->views.copies_bytes, 2 * s->parameters);
+    for (int64_t t = 0; t < s->tensors; t++) {
+        assert_true(is_copied(anchor, t) && !is_copied(aligned, t));
+        assert_int_equal(ewci_anchor_view(anchor, t).dtype, EWC_BF16);
+        assert_int_equal((uintptr_t)ewci_anchor_view(anchor, t).data % 2, 0);
+    }
+    SAME(anchor_values(s, anchor), values, s->parameters);
+    assert_true(fingerprint_of(s, anchor) == fingerprint_of(s, aligned));
+    ewc_anchor_destroy(anchor);
+    ewc_anchor_destroy(aligned);
+    SAME(trained(s, directory, true), expected, s->parameters);
+}
+
+/* Of a file with both types, moved by two bytes, only what is not aligned is copied. */
+static void of_a_mixed_file_only_unaligned_tensors_are_copied(void **state)
+{
+    setting *s = *state;
+    ewci_tensor_output outputs[MOST_TENSORS];
+    ewci_pair pair = {"format", "libewc-anchor"};
+    ewc_anchor *anchor = NULL;
+    float *values = model_values(s->model);
+    for (int64_t i = 0; i < s->tensors; i++) {
+        ewc_tensor_info t = {.struct_size = sizeof t};
+        OK(s->ctx, ewc_model_tensor(s->model, i, &t));
+        ewc_dtype dtype = i % 3 == 1 ? EWC_BF16 : EWC_F32;
+        outputs[i] =
+            (ewci_tensor_output){t.name, dtype, t.is_vector ? 1 : 2, {t.rows, t.columns}, values + t.offset, NULL,
+                                 NULL,   0};
+        for (int64_t k = 0; dtype == EWC_BF16 && k < t.rows * t.columns; k++) values[t.offset + k] = 0.25F;
+    }
+    const char *path = files_path("mixed.safetensors");
+    OK(s->ctx, ewci_safetensors_write(s->ctx, path, s->tensors, outputs, 1, &pair, false));
+    shift_data("mixed.safetensors", 2);
+    OK(s->ctx, ewc_anchor_load(s->model, path, &anchor));
+    for (int64_t t = 0; t < s->tensors; t++) {
+        uintptr_t address = (uintptr_t)ewci_anchor_view(anchor, t).data;
+        ewc_dtype dtype = ewci_anchor_view(anchor, t).dtype;
+        assert_int_equal(dtype, outputs[t].dtype);
+        assert_int_equal(address % (dtype == EWC_F32 ? 4 : 2), 0);
+        if (dtype == EWC_BF16) assert_false(is_copied(anchor, t));
+    }
+    assert_true(is_copied(anchor, 0));
+    SAME(anchor_values(s, anchor), values, s->parameters);
+    ewc_anchor_destroy(anchor);
+}
+
+/* A backend with memory of its own is given copies, in the file's type, and trains the same. */
+static void a_device_that_reads_no_host_memory_gets_copies(void **state)
+{
+    setting *s = *state;
+    ewc_anchor *anchor = NULL;
+    const char *directory = save_model(s, EWC_BF16);
+    float *expected = trained(s, directory, true);
+    const ewci_ops *ops = s->ctx->ops;
+    ewci_ops blind = *ops;
+    blind.device_reads_host = false;
+    s->ctx->ops = &blind;
+    OK(s->ctx, ewc_anchor_open(s->model, directory, &anchor));
+    for (int64_t t = 0; t < s->tensors; t++) {
+        assert_true(is_copied(anchor, t));
+        assert_int_equal(ewci_anchor_view(anchor, t).dtype, EWC_BF16);
+    }
+    ewc_anchor_destroy(anchor);
+    SAME(trained(s, directory, true), expected, s->parameters);
+    s->ctx->ops = ops;
+}
+
 static void saved_and_loaded_it_is_the_same(void **state)
 {
     setting *s = *state;
@@ -271,6 +380,7 @@ static void a_model_of_another_shape_is_refused(void **state)
     ewc_anchor *anchor = NULL;
     ewc_model *larger = NULL;
     ewc_model_config config = tiny_config();
+    config.vocab_size = VOCAB;
     config.layers = 4;
     OK(s->ctx, ewc_model_create(s->ctx, &config, 1, &larger));
     REFUSED(s->ctx, ewc_anchor_open(larger, save_model(s, EWC_BF16), &anchor), EWC_ERROR_MISMATCH, "model.layers.3.");
@@ -285,6 +395,9 @@ int main(void)
         TEST(a_copy_stays_when_the_model_moves),
         TEST(a_checkpoint_is_mapped_in_its_own_type),
         TEST(a_mapped_anchor_trains_as_a_copied_one),
+        TEST(an_unaligned_checkpoint_is_copied_in_its_own_type),
+        TEST(of_a_mixed_file_only_unaligned_tensors_are_copied),
+        TEST(a_device_that_reads_no_host_memory_gets_copies),
         TEST(saved_and_loaded_it_is_the_same),
         TEST(a_mapped_anchor_is_saved_exactly),
         TEST(a_missing_or_misshapen_tensor_is_named),

@@ -51,17 +51,31 @@ static void make_task(setting *s, int k)
     tiny_set_weights(s->model, s->start);
 }
 
-static int set_up(void **state)
+static int set_up_with(void **state, int64_t vocab)
 {
     setting *s = calloc(1, sizeof *s);
+    ewc_model_config config = tiny_config();
+    config.vocab_size = vocab;
     s->ctx = tiny_context(1);
-    s->model = tiny_model(s->ctx, 3);
+    OK(s->ctx, ewc_model_create(s->ctx, &config, 3, &s->model));
     s->parameters = ewc_model_parameter_count(s->model);
+    tiny_set_weights(s->model, array_random(s->parameters, 3, 0.1)); /* norm weights too */
     s->start = model_values(s->model);
     for (int k = 0; k < TASKS; k++) make_task(s, k);
     tiny_batch_make(&s->data, VOCAB, SEQUENCES, LENGTH, 21);
     *state = s;
     return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_with(state, VOCAB);
+}
+
+/* An embedding of 280 000 weights: tensors are folded in parts of 2^18. */
+static int set_up_long(void **state)
+{
+    return set_up_with(state, 14000);
 }
 
 static int tear_down(void **state)
@@ -343,6 +357,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(the_folded_penalty_is_the_sum_but_for_a_constant),
         TEST(precision_and_centre_are_what_the_formula_says),
+        cmocka_unit_test_setup_teardown(precision_and_centre_are_what_the_formula_says, set_up_long, tear_down),
         TEST(anchors_that_agree_are_kept_bit_for_bit),
         TEST(a_trainer_with_several_anchors_steps_as_with_the_folded_one),
         TEST(one_step_follows_the_sum_of_the_tasks_gradients),
