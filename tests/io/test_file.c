@@ -133,14 +133,16 @@ static void refuses_places_that_are_no_files(void **state)
     ewc_context *ctx = bare_open(&b);
     files_make_directory("d");
     REFUSED(ctx, ewci_file_write(ctx, files_path("d"), "x", 1, true), EWC_ERROR_IO, "/d:", "a directory");
-    REFUSED(ctx, ewci_file_write(ctx, "/dev/null", "x", 1, true), EWC_ERROR_IO, "/dev/null", "device");
+    /* Not one of the machine's own devices: a library that is broken here would replace it when the tests run as root. */
+    assert_int_equal(mkfifo(files_path("pipe"), 0600), 0);
+    REFUSED(ctx, ewci_file_write(ctx, files_path("pipe"), "x", 1, true), EWC_ERROR_IO, "/pipe:", "device");
     REFUSED(ctx, ewci_file_write(ctx, files_path("no/f"), "x", 1, true), EWC_ERROR_IO, "no/f", "cannot create",
             "directory exist");
     files_text("file", "");
     REFUSED(ctx, ewci_file_write(ctx, files_path("file/f"), "x", 1, true), EWC_ERROR_IO, "file/f", "cannot create");
     struct stat info;
-    assert_int_equal(stat("/dev/null", &info), 0);
-    assert_true(S_ISCHR(info.st_mode));
+    assert_int_equal(stat(files_path("pipe"), &info), 0);
+    assert_true(S_ISFIFO(info.st_mode));
     bare_close(&b);
 }
 
