@@ -6,7 +6,7 @@ Configuration i is made from seed S + i alone, so that one that fails is repeate
 as a checkpoint of random element type, spelling and sharding; then compared with the reference in double precision:
   eval      per-token log-likelihoods                        within 2e-4 nats
   fisher    one estimator, unit and batch size               within 1e-3 of each tensor's largest entry
-  train     movement of every tensor after a few steps       within 1 % of its length
+  train     movement of every tensor after a few steps       within 1 % of its length (where float32 can: see check_train)
   reload    the loss of what train wrote, in f32 and bf16, by transformers and by the driver, within 1e-5"""
 
 import argparse
@@ -61,6 +61,15 @@ def random_config(rng):
         attn_logit_softcapping=rng.choice([None, 2.0, 5.0, 50.0]),
         final_logit_softcapping=rng.choice([None, 4.0, 30.0]), rms_norm_eps=rng.choice([1e-6, 1e-5]),
         layer_types=rng.choice([None, [rng.choice(kinds) for _ in range(layers)]]), attn_implementation="eager")
+
+
+def movement_difference(found, exact, start):
+    """Largest over the tensors: how far apart the two movements are, relative to the exact one."""
+    worst = 0.0
+    for name, expected in exact.items():
+        moved = (expected - start[name]).norm()
+        worst = max(worst, ((found[name] - expected).norm() / moved).item() if moved > 0 else 0.0)
+    return worst
 
 
 class Case:
@@ -144,7 +153,9 @@ class Case:
         """Largest difference of a tensor's movement, relative to that movement.
 
         Adam's epsilon is 1e-6 here, so that an entry whose gradient is nothing but rounding does not move its weight at full
-        speed: with 1e-8, one such weight in a small tensor can be a percent of the movement, in PyTorch's float32 as well."""
+        speed: with 1e-8, one such weight in a small tensor can be a percent of the movement, in PyTorch's float32 as well.
+        Some random models are so ill-conditioned that no float32 run stays within a percent: where PyTorch's own does not,
+        twice its difference is allowed, and said."""
         form, schedule = self.rng.choice(["proximal", "gradient", "none"]), self.rng.choice(["constant", "cosine"])
         batch, accumulate, steps = self.rng.randint(1, 2), self.rng.randint(1, 3), self.rng.randint(3, 5)
         options = {"form": form, "schedule": schedule, "peak": 2e-3, "steps": steps, "warmup": 1, "beta1": 0.9,
@@ -163,17 +174,25 @@ class Case:
         self.out = self.directory / "trained"
         driver(self.build, "train", "--model", self.model, "--data", self.tokens, "--length", self.length, *arguments, "--out",
                self.out)
-        model, per_step = ref.load(self.model), batch * accumulate
-        start = {n: p.detach().clone() for n, p in ref.parameters(model).items()}
+        per_step = batch * accumulate
         taken = [[self.select(range(s * per_step + a * batch, s * per_step + (a + 1) * batch)) for a in range(accumulate)]
                  for s in range(steps)]
-        ref.train(model, taken, options, fisher, anchor)
-        found = ref.parameters(ref.load(self.out))
-        worst = 0.0
-        for name, expected in ref.parameters(model).items():
-            moved = (expected - start[name]).norm()
-            worst = max(worst, ((found[name] - expected).norm() / moved).item() if moved > 0 else 0.0)
+        start = {n: p.detach().clone() for n, p in ref.parameters(ref.load(self.model)).items()}
+        exact = self.trained(ref.load(self.model), taken, options, fisher, anchor)
+        worst = movement_difference(ref.parameters(ref.load(self.out)), exact, start)
+        if worst > MOVEMENT:
+            own = movement_difference(self.trained(ref.load(self.model).float(), taken, options, fisher, anchor), exact, start)
+            if worst <= 2 * own:
+                print(f"        seed below: movement differs by {worst:.1e}, PyTorch's own float32 run by {own:.1e}")
+                return MOVEMENT
         return worst
+
+    @staticmethod
+    def trained(model, taken, options, fisher, anchor):
+        dtype = next(model.parameters()).dtype
+        fisher, anchor = ({n: t.to(dtype) for n, t in (values or {}).items()} for values in (fisher, anchor))
+        ref.train(model, taken, options, fisher, anchor)
+        return ref.parameters(model)
 
     def check_reload(self):
         """Largest difference between driver and transformers in the loss of what train wrote, in f32 and, rounded, in bf16."""

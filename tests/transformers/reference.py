@@ -69,7 +69,7 @@ def log_probabilities(model, tokens, targets, document_start=None):
     for start, end in zip(starts, starts[1:] + [len(tokens)]):
         with double_throughout():
             logits = model(input_ids=tokens[None, start:end], use_cache=False).logits[0]
-        assert logits.dtype == torch.float64
+        assert logits.dtype == next(model.parameters()).dtype
         wanted = targets[start:end]
         chosen = torch.log_softmax(logits, -1).gather(1, wanted.clamp(min=0)[:, None])[:, 0]
         pieces.append(torch.where(wanted >= 0, chosen, torch.zeros_like(chosen)))
