@@ -540,7 +540,7 @@ typedef struct ewc_plan_options {
     ewc_recompute recompute;
     const uint8_t *layer_recompute; /* [layers] or NULL */
     int training;                   /* 1 (default): gradients and moments; 0: evaluation only */
-    int fisher;                     /* 1: a Fisher is held in memory or mapped (see dtypes) */
+    int fisher;                     /* 0 none, 1 in memory, 2 mapped from its file */
     ewc_dtype fisher_dtype;         /* default F32 */
     int anchor;                     /* 0 none, 1 snapshot (f32), 2 mapped */
     ewc_dtype anchor_dtype;         /* of the mapped files; default BF16 */

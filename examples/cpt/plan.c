@@ -56,7 +56,7 @@ static int run(ewc_context *context, const train_options *o, bool as_json)
     options.sequences = o->batch;
     options.length = o->length;
     options.recompute = (ewc_recompute)o->recompute;
-    options.fisher = o->fisher != NULL;
+    options.fisher = o->fisher != NULL ? 2 : 0;
     options.anchor = o->fisher != NULL || o->l2 ? 2 : 0;
     ewc_status status = ewc_model_config_read(context, o->model, &config);
     if (status == EWC_OK) status = ewc_plan_memory(context, &config, &options, &plan);

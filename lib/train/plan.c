@@ -54,6 +54,8 @@ static ewc_status check_options(ewc_context *ctx, const ewc_model_config *config
         if (o->layer_recompute[l] > EWC_RECOMPUTE_LAYER)
             return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "layer_recompute[%lld]: expected 0 to 3, found %d", (long long)l,
                              (int)o->layer_recompute[l]);
+    if (o->fisher < 0 || o->fisher > 2)
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "fisher: expected 0, 1 or 2, found %d", o->fisher);
     if (o->anchor < 0 || o->anchor > 2)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "anchor: expected 0, 1 or 2, found %d", o->anchor);
     return EWC_OK;
@@ -95,6 +97,7 @@ ewc_status ewc_plan_memory(ewc_context *context, const ewc_model_config *config,
     if (options->anchor == 1) plan.anchor_bytes = 4 * n;
     if (options->anchor == 2) plan.anchor_bytes = element_bytes(options->anchor_dtype) * n;
     if (options->anchor == 2) plan.mapped_bytes += plan.anchor_bytes;
+    if (options->fisher == 2) plan.mapped_bytes += plan.fisher_bytes;
     count_workspace(context, config, options->sequences * options->length, options->training != 0, options->recompute,
                     options->layer_recompute, &plan);
     plan.library_bytes = LIBRARY_BYTES + (context->threads - 1) * THREAD_BYTES;

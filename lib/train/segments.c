@@ -78,13 +78,21 @@ static ewc_status fold(ewc_trainer *trainer)
 
 static ewc_status prepare_penalty(ewc_trainer *trainer)
 {
+    int64_t pulling = 0;
     if (trainer->task_count == 0) return EWC_OK;
-    if (trainer->task_count > 1) {
+    trainer->only = &trainer->tasks[0];
+    for (int64_t k = 0; k < trainer->task_count; k++) {
+        if (trainer->tasks[k].lambda == 0) continue;
+        trainer->only = &trainer->tasks[k];
+        pulling++;
+    }
+    if (pulling > 1) {
+        trainer->only = NULL;
         trainer->lambda = 1.0;
         return fold(trainer);
     }
-    trainer->lambda = trainer->tasks[0].lambda;
-    return trainer->tasks[0].fisher == NULL ? make_ones(trainer) : EWC_OK;
+    trainer->lambda = trainer->only->lambda;
+    return trainer->only->fisher == NULL ? make_ones(trainer) : EWC_OK;
 }
 
 static void penalty_views(const ewc_trainer *trainer, int64_t tensor, ewc_buffer *fisher, ewc_buffer *anchor)
@@ -92,9 +100,8 @@ static void penalty_views(const ewc_trainer *trainer, int64_t tensor, ewc_buffer
     memset(fisher, 0, sizeof *fisher);
     memset(anchor, 0, sizeof *anchor);
     if (trainer->task_count == 0) return;
-    bool folded = trainer->folded_anchor != NULL;
-    const ewc_fisher *f = folded ? trainer->folded_fisher : trainer->tasks[0].fisher;
-    *anchor = ewci_anchor_view(folded ? trainer->folded_anchor : trainer->tasks[0].anchor, tensor);
+    const ewc_fisher *f = trainer->only != NULL ? trainer->only->fisher : trainer->folded_fisher;
+    *anchor = ewci_anchor_view(trainer->only != NULL ? trainer->only->anchor : trainer->folded_anchor, tensor);
     *fisher = f != NULL ? ewci_fisher_view(f, tensor) : (ewc_buffer){trainer->ones, EWC_BF16};
 }
 
@@ -138,6 +145,7 @@ void ewci_trainer_unseal(ewc_trainer *trainer)
     trainer->ones = NULL;
     trainer->segments = NULL;
     trainer->segment_count = 0;
+    trainer->only = NULL;
     trainer->lambda = 0;
     trainer->sealed = false;
 }

@@ -38,6 +38,7 @@ struct ewc_trainer {
     int64_t task_count;
     /* Built from the tasks and the frozen set before the first step: */
     bool sealed;
+    const ewci_task *only;     /* the one task that pulls, or the first; NULL: none, or several, folded */
     double lambda;             /* multiplies the segments' fisher */
     ewc_anchor *folded_anchor; /* of several tasks; owned */
     ewc_fisher *folded_fisher;

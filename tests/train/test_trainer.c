@@ -198,6 +198,32 @@ static void lambda_zero_changes_no_bit(void **state)
     ewc_fisher_destroy(fisher);
 }
 
+/* Tasks that do not pull fold away, also when none of several does. */
+static void several_tasks_of_lambda_zero_are_plain_training(void **state)
+{
+    fixture *f = *state;
+    ewc_trainer_options o = options_for(4);
+    ewc_fisher *fisher = fisher_of(f);
+    ewc_anchor *anchor = NULL;
+    OK(f->ctx, ewc_anchor_from_model(f->model, &anchor));
+    float *start = tiny_weights(f->model), *ends[3];
+    for (int i = 0; i < 3; i++) {
+        tiny_set_weights(f->model, start);
+        ewc_trainer *trainer = trainer_with(f, &o);
+        for (int k = 0; k < i; k++)
+            OK(f->ctx, ewc_trainer_add_anchor(trainer, anchor, fisher, 0.0, EWC_LAMBDA_ABSOLUTE, 0));
+        for (int k = 0; k < 2; k++) step(f, trainer, 1, &f->batch.batch);
+        ends[i] = tiny_weights(f->model);
+        ewc_trainer_destroy(trainer);
+    }
+    assert_memory_equal(ends[0], ends[1], (size_t)f->parameters * sizeof(float));
+    assert_memory_equal(ends[0], ends[2], (size_t)f->parameters * sizeof(float));
+    free(start);
+    for (int i = 0; i < 3; i++) free(ends[i]);
+    ewc_anchor_destroy(anchor);
+    ewc_fisher_destroy(fisher);
+}
+
 /* A relative lambda of x is an absolute one of x / mean(F). */
 static void relative_lambda_is_divided_by_the_mean(void **state)
 {
@@ -381,6 +407,7 @@ int main(void)
         TEST(frozen_tensors_keep_every_bit),
         TEST(huge_lambda_holds_the_weights),
         TEST(lambda_zero_changes_no_bit),
+        TEST(several_tasks_of_lambda_zero_are_plain_training),
         TEST(relative_lambda_is_divided_by_the_mean),
         TEST(without_a_fisher_the_penalty_is_plain_l2),
         TEST(fisher_of_other_weights_is_refused),
