@@ -3,7 +3,7 @@
 # consolidation of two strengths. Everything it makes lies under build/demo; run again, it makes it anew (packages are
 # fetched once). Usage: make demo, or examples/demo/run.sh after make.
 #
-# Environment: EWC_BUILD (build directory), LAMBDAS ("0 1 10": strengths, relative to the mean of the Fisher),
+# Environment: EWC_BUILD (build directory), LAMBDAS ("0 1000 10000": strengths of the penalty),
 # STEPS (optimizer steps of a run), THREADS (0: all processors).
 set -eu
 export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
@@ -14,8 +14,8 @@ build=${EWC_BUILD:-$root/build}
 cpt=$build/ewc-cpt
 work=$build/demo
 model=$here/model
-read -ra lambdas <<< "${LAMBDAS:-0 1 10}"
-steps=${STEPS:-160}
+read -ra lambdas <<< "${LAMBDAS:-0 1000 10000}"
+steps=${STEPS:-200}
 threads=${THREADS:-0}
 
 say() { printf '\n== %s\n' "$*"; }
@@ -42,8 +42,8 @@ say "What English needs: the Fisher diagonal of the model on English training te
 for lambda in "${lambdas[@]}"; do
     say "Learning Lithuanian, lambda $lambda"
     "$cpt" train --force --model "$model" --anchor "$model" --fisher "$work/fisher.safetensors" \
-        --relative --lambda "$lambda" --data "$work/lt.train.npy" --length 128 --batch 8 --steps "$steps" \
-        --lr 1e-3 --schedule cosine --warmup 10 --beta2 0.99 --clip 1 --order shuffle --seed 1 --threads "$threads" \
+        --lambda "$lambda" --data "$work/lt.train.npy" --length 128 --batch 8 --steps "$steps" \
+        --lr 2e-3 --schedule cosine --warmup 10 --beta2 0.99 --clip 1 --order shuffle --seed 1 --threads "$threads" \
         --eval English="$work/en.heldout.npy" --eval Lithuanian="$work/lt.heldout.npy" --eval-every 40 \
         --log "$work/lambda-$lambda.jsonl" --out "$work/lambda-$lambda"
 done
