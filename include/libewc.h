@@ -161,7 +161,7 @@ typedef struct ewc_update_options {
     int64_t step;          /* 1 for the first step: bias correction is 1 - beta^step */
     double learning_rate;  /* of this step */
     double beta1, beta2;   /* defaults 0.9, 0.999 */
-    double epsilon;        /* default 1e-8 */
+    double epsilon;        /* default 1e-8; at least 1e-15 (f32 moments do not see less) */
     double weight_decay;   /* default 0 */
     double gradient_scale; /* multiplies the gradient first: clip factor, 1/accumulation; default 1 */
     double lambda;         /* multiplies the fisher; default 0 */
@@ -172,7 +172,7 @@ typedef struct ewc_update_statistics {
     double penalty;                 /* lambda/2 sum F (w - anchor)^2 */
     double distance_squared;        /* sum (w - anchor)^2; 0 without an anchor */
     double fisher_distance_squared; /* sum F (w - anchor)^2 */
-    int64_t nonfinite;              /* weights that are NaN or infinite after the update */
+    int64_t nonfinite;              /* weights that are NaN or infinite after the update; of ewc_penalty_evaluate: now */
 } ewc_update_statistics;
 
 EWC_API void ewc_update_options_default(ewc_update_options *options);
@@ -213,7 +213,7 @@ typedef struct ewc_schedule {
     ewc_schedule_kind kind; /* default CONSTANT */
     ewc_tail tail;          /* WSD only; default LINEAR */
     double peak;            /* default 1e-4 */
-    double final_ratio;     /* default 0 */
+    double final_ratio;     /* default 0; at most 1 */
     int64_t steps;          /* whole length; needed by all but CONSTANT */
     int64_t warmup;         /* default 0 */
     int64_t decay;          /* WSD: length of the tail */

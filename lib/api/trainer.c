@@ -54,7 +54,7 @@ static ewc_status check_options(ewc_model *model, const ewc_trainer_options *o)
     EWCI_TRY(ewc_schedule_rate(ctx, &o->schedule, 1, &rate));
     EWCI_TRY(check_number(ctx, "beta1", o->beta1, 0, 1));
     EWCI_TRY(check_number(ctx, "beta2", o->beta2, 0, 1));
-    EWCI_TRY(check_number(ctx, "epsilon", o->epsilon, 1e-30, (double)INFINITY));
+    EWCI_TRY(check_number(ctx, "epsilon", o->epsilon, 1e-15, (double)INFINITY));
     EWCI_TRY(check_number(ctx, "weight_decay", o->weight_decay, 0, (double)INFINITY));
     EWCI_TRY(check_number(ctx, "clip", o->clip, 0, (double)INFINITY));
     if ((unsigned)o->form > EWC_PENALTY_PROXIMAL)

@@ -9,8 +9,8 @@
 #include "core/sized.h"
 #include "ops.h"
 
-/* The reciprocal of eps must be an f32. */
-#define SMALLEST_EPSILON 1e-30
+/* The root of the smallest second moment that f32 holds is 1e-19: eps must stand well above it. */
+#define SMALLEST_EPSILON 1e-15
 
 void ewc_update_options_default(ewc_update_options *options)
 {

@@ -191,7 +191,7 @@ static void options_out_of_range_are_refused_by_name(void **state)
         {offsetof(ewc_update_options, learning_rate), "options.learning_rate", {-1e-9, NAN, INFINITY, 1e39}, 4},
         {offsetof(ewc_update_options, beta1), "options.beta1", {-0.1, 1, NAN, 2}, 4},
         {offsetof(ewc_update_options, beta2), "options.beta2", {-0.1, 1, NAN, 2}, 4},
-        {offsetof(ewc_update_options, epsilon), "options.epsilon", {0, -1e-8, NAN, INFINITY}, 4},
+        {offsetof(ewc_update_options, epsilon), "options.epsilon", {0, 1e-16, NAN, INFINITY}, 4},
         {offsetof(ewc_update_options, weight_decay), "options.weight_decay", {-0.1, NAN, INFINITY, 1e39}, 4},
         {offsetof(ewc_update_options, gradient_scale), "options.gradient_scale", {NAN, INFINITY, -INFINITY, 1e39}, 4},
         {offsetof(ewc_update_options, lambda), "options.lambda", {-1, NAN, INFINITY, -INFINITY}, 4},

@@ -7,9 +7,8 @@
 #include "libewc.h"
 
 enum {
-    EWCI_UPDATE_BLOCK =
-        256, /* elements: long enough for a call, short enough that memory streams on between the steps of a block */
-    EWCI_LANES = 16 /* element i adds to lane i mod 16, whatever the width of the vectors */
+    EWCI_UPDATE_BLOCK = 256, /* elements: short enough that memory streams on while a block is converted and updated */
+    EWCI_LANES = 16          /* element i adds to lane i mod 16, whatever the width of the vectors */
 };
 
 /* Of one call, prepared in double and rounded once. */
