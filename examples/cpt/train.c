@@ -159,7 +159,7 @@ static int resume(training *t)
         return CPT_OK;
     }
     size_t length = saved == NULL ? 0 : strcspn(saved, "\n");
-    if (strlen(t->run_text) != length || strncmp(t->run_text, saved, length) != 0)
+    if (saved == NULL || strlen(t->run_text) != length || strncmp(t->run_text, saved, length) != 0)
         code = program_error(NAME, CPT_INPUT,
                              "%s: the saved run read its data otherwise (%.*s), this one has %s: resume with the "
                              "options that the run was started with",

@@ -37,6 +37,7 @@ static double softmax(const double *z, int64_t n, double cap, double *p)
     for (int64_t i = 0; i < n; i++) largest = fmax(largest, capped(z[i], cap));
     for (int64_t i = 0; i < n; i++) sum += p[i] = exp(capped(z[i], cap) - largest);
     for (int64_t i = 0; i < n; i++) p[i] /= sum;
+    // cppcheck-suppress invalidFunctionArg ; n > 0, and the largest one adds exp(0)
     return largest + log(sum);
 }
 
