@@ -100,24 +100,25 @@ def tensor_shapes(path):
 
 def test_eval_scores_the_sequences_of_the_contract():
     make_model("m")
-    ids = tokens(100)
+    ids = tokens(5000)
     write_npy("t.npy", ids)
     write_npy("u.npy", ids[:33], "<i4")
     out, _ = cpt("eval", "--model", "m", "--data", "first=t.npy", "second=u.npy", "--length", 16, "--per-token", "lp.npy", "--json")
     results = [json.loads(line) for line in out.splitlines()]
     assert [result["name"] for result in results] == ["first", "second"]
-    # (100 - 1) / 16 = 6 whole sequences, (33 - 1) / 16 = 2
-    assert [result["tokens"] for result in results] == [96, 32]
+    # (5000 - 1) / 16 = 312 whole sequences, more than one pass holds; (33 - 1) / 16 = 2
+    assert [result["tokens"] for result in results] == [4992, 32]
     descr, values = read_npy("lp.npy")
-    assert descr == "<f4" and len(values) == 128
-    for result, part in zip(results, (values[:96], values[96:])):
+    assert descr == "<f4" and len(values) == 5024
+    for result, part in zip(results, (values[:4992], values[4992:])):
         close(result["nll"], -sum(part) / len(part), 1e-6)
         close(result["perplexity"], math.exp(result["nll"]), 1e-9)
-    # A sequence stands alone: the second sequence of the file is the first of a file that starts there.
-    write_npy("v.npy", ids[16:33], "<u4")
-    cpt("eval", "--model", "m", "--data", "v=v.npy", "--length", 16, "--per-token", "v-lp.npy")
-    for a, b in zip(read_npy("v-lp.npy")[1], values[16:32]):
-        close(a, b, 1e-5)
+    # A sequence stands alone: one of the file is the first of a file that starts there.
+    for k in (1, 290):
+        write_npy(f"{k}.npy", ids[16 * k:16 * k + 17], "<u4")
+        cpt("eval", "--model", "m", "--data", f"v={k}.npy", "--length", 16, "--per-token", f"{k}-lp.npy")
+        for a, b in zip(read_npy(f"{k}-lp.npy")[1], values[16 * k:16 * k + 16]):
+            close(a, b, 1e-5)
     refused(3, ["lp.npy", "--force"], "eval", "--model", "m", "--data", "a=t.npy", "--length", 16, "--per-token", "lp.npy")
 
 
