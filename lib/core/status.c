@@ -24,6 +24,8 @@ void ewci_record(ewc_context *ctx, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    for (char *c = text; *c != '\0'; c++) /* names from files may carry what a terminal obeys */
+        if (((unsigned char)*c < 0x20 && *c != '\n' && *c != '\t') || *c == 0x7f) *c = '?';
     memcpy(slot(ctx), text, sizeof text);
 }
 

@@ -179,6 +179,12 @@ static void refuses_what_is_not_strict_json(void **state)
     MAKE_REFUSED(deep, 0, "nesting");
 }
 
+static void names_from_files_cannot_command_a_terminal(void **state)
+{
+    (void)state;
+    MAKE_REFUSED("{\"a\\u001b[2J\\u007f\":7}", 0, "tensor a?[2J?:");
+}
+
 static void refuses_names_that_occur_twice(void **state)
 {
     (void)state;
@@ -369,6 +375,7 @@ int main(void)
         TEST(refuses_bad_header_lengths),
         TEST(refuses_a_missing_file_a_directory_and_a_pipe),
         TEST(refuses_what_is_not_strict_json),
+        TEST(names_from_files_cannot_command_a_terminal),
         TEST(refuses_names_that_occur_twice),
         TEST(refuses_bad_metadata),
         TEST(refuses_bad_types),
