@@ -5,6 +5,8 @@
 
 #include "cpu/operations.h"
 
+enum { LEAST_QUERIES = 16, TILES_PER_THREAD = 6 };
+
 static int64_t parts_of(const ewci_attention *shape)
 {
     int64_t group = shape->heads / shape->kv_heads;
@@ -17,10 +19,19 @@ static int64_t tile_heads(const ewci_attention *shape)
     return (group + parts - 1) / parts;
 }
 
-/* A tile but the last has more than half of the queries it may have. */
-static int64_t most_tiles(const ewci_attention *shape)
+/* Smaller tiles where there would not be a few for each thread. */
+static int64_t tile_queries(const ewci_device *device, const ewci_attention *shape)
 {
-    return shape->tokens / (EWCI_TILE_LANES / tile_heads(shape) / 2) + 1;
+    int64_t queries = EWCI_TILE_LANES / tile_heads(shape), tiles_of_a_query = shape->kv_heads * parts_of(shape);
+    while (queries > LEAST_QUERIES && shape->tokens / queries * tiles_of_a_query < TILES_PER_THREAD * device->threads)
+        queries /= 2;
+    return queries;
+}
+
+/* A tile but the last has more than half of the queries it may have. */
+static int64_t most_tiles(const ewci_device *device, const ewci_attention *shape)
+{
+    return shape->tokens / (tile_queries(device, shape) / 2) + 1;
 }
 
 static int64_t thread_floats(const ewci_attention *shape)
@@ -33,15 +44,15 @@ static size_t aligned(size_t bytes)
     return (bytes + 63) / 64 * 64;
 }
 
-static size_t first_bytes(const ewci_attention *shape)
+static size_t first_bytes(const ewci_device *device, const ewci_attention *shape)
 {
-    return aligned((size_t)(most_tiles(shape) + 1) * sizeof(int32_t));
+    return aligned((size_t)(most_tiles(device, shape) + 1) * sizeof(int32_t));
 }
 
-/* The most items of any division: a tile of each kv head and part; or a block of keys, which is no shorter than a tile. */
-static size_t owner_bytes(const ewci_attention *shape)
+/* The most items of any division: a tile of each kv head and part; or a block of keys, which is no shorter than half a tile. */
+static size_t owner_bytes(const ewci_device *device, const ewci_attention *shape)
 {
-    return aligned((size_t)(most_tiles(shape) * shape->kv_heads * parts_of(shape)) * sizeof(int32_t));
+    return aligned((size_t)(most_tiles(device, shape) * shape->kv_heads * parts_of(shape)) * sizeof(int32_t));
 }
 
 static size_t load_bytes(const ewci_device *device)
@@ -51,8 +62,8 @@ static size_t load_bytes(const ewci_device *device)
 
 size_t ewci_cpu_attention_scratch(const ewci_device *device, const ewci_attention *shape)
 {
-    return (size_t)device->threads * (size_t)thread_floats(shape) * sizeof(float) + first_bytes(shape) +
-           owner_bytes(shape) + load_bytes(device);
+    return (size_t)device->threads * (size_t)thread_floats(shape) * sizeof(float) + first_bytes(device, shape) +
+           owner_bytes(device, shape) + load_bytes(device);
 }
 
 int64_t ewci_first_key(const ewci_attention *shape, int64_t query)
@@ -88,10 +99,10 @@ ewci_attention_job ewci_attention_prepare(ewci_device *device, const ewci_attent
     job.load = (double *)memory;
     memory += load_bytes(device);
     job.owner = (int32_t *)memory;
-    memory += owner_bytes(shape);
+    memory += owner_bytes(device, shape);
     job.tiling = (ewci_attention_tiling){.heads = tile_heads(shape),
                                          .parts = parts_of(shape),
-                                         .queries = EWCI_TILE_LANES / tile_heads(shape),
+                                         .queries = tile_queries(device, shape),
                                          .first = (int32_t *)memory};
     cut_tiles(&job.tiling, shape);
     return job;
@@ -133,38 +144,55 @@ ewci_query_tile ewci_attention_tile(const ewci_attention_job *job, int64_t set, 
 void ewci_attention_gather(const ewci_attention_job *job, const ewci_query_tile *t, const float *x, int64_t stride,
                            float *rows)
 {
-    int64_t d = job->shape->head_dim, queries = t->end - t->first;
-    for (int64_t h = 0; h < t->heads; h++)
-        for (int64_t i = 0; i < queries; i++)
-            memcpy(rows + (h * queries + i) * d, x + (t->first + i) * stride + (t->head + h) * d,
-                   (size_t)d * sizeof *rows);
+    int64_t d = job->shape->head_dim, width = t->heads * d;
+    for (int64_t i = t->first; i < t->end; i++)
+        memcpy(rows + (i - t->first) * width, x + i * stride + t->head * d, (size_t)width * sizeof *rows);
     memset(rows + t->lanes * d, 0, (size_t)((t->padded - t->lanes) * d) * sizeof *rows);
 }
 
 void ewci_attention_limits(const ewci_attention_job *job, const ewci_query_tile *t, ewci_attention_thread *memory)
 {
-    int64_t queries = t->end - t->first;
     for (int64_t l = 0; l < t->padded; l++) {
-        int64_t query = t->first + l % queries;
+        int64_t query = l < t->lanes ? t->first + l / t->heads : t->end - 1;
         memory->lowest[l] = (int32_t)(ewci_first_key(job->shape, query) - t->first_key);
         memory->highest[l] = (int32_t)(query - t->first_key);
     }
 }
 
+ewci_key_strip ewci_attention_strip_at(const ewci_attention_job *job, const ewci_query_tile *t,
+                                       const ewci_attention_thread *memory, int64_t key, int64_t end)
+{
+    const int64_t vector = EWCI_ATTENTION_VECTOR, all_from = ewci_first_key(job->shape, t->end - 1);
+    int64_t query = key > t->first ? key : t->first, query_end = t->end, limit = key + EWCI_EDGE_STRIP;
+    if (key >= all_from && key <= t->first) { /* everybody sees the keys up to the first query's own */
+        limit = t->first + 1 - key < EWCI_KEY_STRIP ? t->first + 1 : key + EWCI_KEY_STRIP;
+        if (limit < key + EWCI_EDGE_STRIP) limit = key + EWCI_EDGE_STRIP;
+    }
+    if (limit < end) end = limit;
+    while (query_end > query && t->first_key + memory->lowest[(query_end - 1 - t->first) * t->heads] >= end)
+        query_end--;
+    ewci_key_strip s = {.key = key, .end = end};
+    if (query_end == query) return s;
+    s.lane = (query - t->first) * t->heads / vector * vector;
+    s.rows = (query_end - t->first) * t->heads - s.lane;
+    s.lanes = (s.rows + vector - 1) / vector * vector;
+    return s;
+}
+
 ewci_attention_strip ewci_attention_scores(const ewci_attention_job *job, const ewci_query_tile *t,
-                                           const ewci_attention_thread *memory, int64_t key, int64_t keys)
+                                           const ewci_attention_thread *memory, const ewci_key_strip *strip)
 {
     const ewci_attention *a = job->shape;
-    const float *k = job->qkv + key * job->stride + (a->heads + t->kv) * a->head_dim;
-    ewci_sgemm(false, true, keys, t->padded, a->head_dim, a->scale, k, job->stride, memory->q, a->head_dim, 0.0F,
-               memory->s, t->padded);
-    return (ewci_attention_strip){.keys = keys,
-                                  .lanes = t->padded,
-                                  .first = key - t->first_key,
-                                  .seen_first = ewci_first_key(a, t->end - 1) - t->first_key,
-                                  .seen_last = t->first - t->first_key,
-                                  .lowest = memory->lowest,
-                                  .highest = memory->highest,
+    const float *k = job->qkv + strip->key * job->stride + (a->heads + t->kv) * a->head_dim;
+    ewci_sgemm(false, true, strip->end - strip->key, strip->lanes, a->head_dim, a->scale, k, job->stride,
+               memory->q + strip->lane * a->head_dim, a->head_dim, 0.0F, memory->s, strip->lanes);
+    return (ewci_attention_strip){.keys = strip->end - strip->key,
+                                  .lanes = strip->lanes,
+                                  .first = strip->key - t->first_key,
+                                  .seen_first = memory->lowest[strip->lane + strip->lanes - 1],
+                                  .seen_last = memory->highest[strip->lane],
+                                  .lowest = memory->lowest + strip->lane,
+                                  .highest = memory->highest + strip->lane,
                                   .softcap = a->softcap,
                                   .scale = a->scale,
                                   .s = memory->s};

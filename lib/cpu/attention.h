@@ -1,13 +1,15 @@
 /* What the two directions of attention share: tiles of queries, strips of keys, and which thread does what.
  *
- * A tile is some queries of some query heads that share a kv head: its rows, head after head, are the lanes of a strip of scores. */
+ * A tile is some queries of some query heads that share a kv head: its rows, query after query and head after head, are the lanes of a strip of
+ * scores. The queries that see a key of a strip follow one another, so that the rest of the lanes can be left out. */
 #ifndef EWCI_CPU_ATTENTION_H
 #define EWCI_CPU_ATTENTION_H
 
 #include "cpu/device.h"
 
-/* A strip of 256 keys and 128 lanes (128 KiB) stays in cache between product and softmax. */
-enum { EWCI_KEY_STRIP = 256, EWCI_TILE_LANES = 128, EWCI_TILE_HEADS = 8 };
+/* A strip of scores (128 KiB at most) stays in cache between product and softmax. Strips are shorter where the mask's edge runs through them, so
+ * that fewer scores are computed for nothing. */
+enum { EWCI_KEY_STRIP = 128, EWCI_EDGE_STRIP = 64, EWCI_TILE_LANES = 256, EWCI_TILE_HEADS = 8 };
 
 /* One thread's memory. */
 typedef struct ewci_attention_thread {
@@ -59,16 +61,27 @@ ewci_query_tile ewci_attention_tile(const ewci_attention_job *job, int64_t set, 
 /* First key that the query sees. */
 int64_t ewci_first_key(const ewci_attention *shape, int64_t query);
 
-/* Copies the tile's rows from x, whose rows are `stride` long, head after head, into rows of head_dim; zero in the padding. */
+/* Copies the tile's rows from x, whose rows are `stride` long, into rows of head_dim; zero in the padding. */
 void ewci_attention_gather(const ewci_attention_job *job, const ewci_query_tile *tile, const float *x, int64_t stride,
                            float *rows);
 
 /* Sets lowest and highest. */
 void ewci_attention_limits(const ewci_attention_job *job, const ewci_query_tile *tile, ewci_attention_thread *memory);
 
-/* The strip of keys [key, key + keys), its scores computed, the fields of one direction still to be set. */
+/* Keys [key, end) and the lanes [lane, lane + lanes) that see one of them; `rows` of these lanes are not padding. lanes is 0 when nobody
+ * sees one. Keys of other lanes are not computed. */
+typedef struct ewci_key_strip {
+    int64_t key, end;
+    int64_t lane, lanes, rows;
+} ewci_key_strip;
+
+/* The strip that begins with `key`, no further than `end`. */
+ewci_key_strip ewci_attention_strip_at(const ewci_attention_job *job, const ewci_query_tile *tile,
+                                       const ewci_attention_thread *memory, int64_t key, int64_t end);
+
+/* Computes the strip's scores; the fields of one direction are still to be set, each from the strip's first lane on. */
 ewci_attention_strip ewci_attention_scores(const ewci_attention_job *job, const ewci_query_tile *tile,
-                                           const ewci_attention_thread *memory, int64_t key, int64_t keys);
+                                           const ewci_attention_thread *memory, const ewci_key_strip *strip);
 
 /* Gives each of `items` pieces of work to the thread with the least so far, from the last to the first, since costs grow with
  * the position in a document. Returns the largest share. */

@@ -13,7 +13,7 @@
 #include "cpu/attention.h"
 #include "cpu/operations.h"
 
-enum { KEY_BLOCK = 128 };
+enum { KEY_BLOCK = 128 }; /* not less than half the queries of a tile: there is room for so many owners */
 
 #define PRODUCTS_TOGETHER 5.0
 #define PRODUCTS_APART 7.0
@@ -26,38 +26,39 @@ typedef struct wanted {
 static void load_tile(const ewci_attention_job *j, const ewci_query_tile *t, ewci_attention_thread *m)
 {
     const ewci_attention *a = j->shape;
-    int64_t d = a->head_dim, queries = t->end - t->first;
+    int64_t d = a->head_dim;
     ewci_attention_gather(j, t, j->qkv, j->stride, m->q);
     ewci_attention_gather(j, t, j->d_o, a->heads * d, m->d_o);
     ewci_attention_limits(j, t, m);
     for (int64_t l = 0; l < t->padded; l++) m->lse[l] = m->delta[l] = 0;
     for (int64_t l = 0; l < t->lanes; l++) {
-        int64_t at = (t->first + l % queries) * a->heads + t->head + l / queries;
+        int64_t at = (t->first + l / t->heads) * a->heads + t->head + l % t->heads;
         m->lse[l] = j->lse[at];
         m->delta[l] = j->device->kernels->dot(m->d_o + l * d, j->o + at * d, d);
     }
+    memset(m->out, 0, (size_t)(t->lanes * d) * sizeof *m->out);
 }
 
+/* Probabilities into m->s, gradients of the products of queries and keys into m->dp. */
 static void score_gradients(const ewci_attention_job *j, const ewci_query_tile *t, const ewci_attention_thread *m,
-                            int64_t key, int64_t keys)
+                            const ewci_key_strip *s)
 {
     const ewci_attention *a = j->shape;
-    const float *v = j->qkv + key * j->stride + (a->heads + a->kv_heads + t->kv) * a->head_dim;
-    ewci_attention_strip strip = ewci_attention_scores(j, t, m, key, keys);
-    ewci_sgemm(false, true, keys, t->padded, a->head_dim, 1.0F, v, j->stride, m->d_o, a->head_dim, 0.0F, m->dp,
-               t->padded);
+    const float *v = j->qkv + s->key * j->stride + (a->heads + a->kv_heads + t->kv) * a->head_dim;
+    ewci_attention_strip strip = ewci_attention_scores(j, t, m, s);
+    ewci_sgemm(false, true, s->end - s->key, s->lanes, a->head_dim, 1.0F, v, j->stride, m->d_o + s->lane * a->head_dim,
+               a->head_dim, 0.0F, m->dp, s->lanes);
     strip.dp = m->dp;
-    strip.lse = m->lse;
-    strip.delta = m->delta;
+    strip.lse = m->lse + s->lane;
+    strip.delta = m->delta + s->lane;
     j->device->kernels->attention_strip_bwd(&strip);
 }
 
 static void scatter_queries(const ewci_attention_job *j, const ewci_query_tile *t, const ewci_attention_thread *m)
 {
-    int64_t d = j->shape->head_dim, queries = t->end - t->first;
-    for (int64_t l = 0; l < t->lanes; l++)
-        memcpy(j->dqkv + (t->first + l % queries) * j->stride + (t->head + l / queries) * d, m->out + l * d,
-               (size_t)d * sizeof(float));
+    int64_t d = j->shape->head_dim, width = t->heads * d;
+    for (int64_t i = t->first; i < t->end; i++)
+        memcpy(j->dqkv + i * j->stride + t->head * d, m->out + (i - t->first) * width, (size_t)width * sizeof(float));
 }
 
 static void run_tile(const ewci_attention_job *j, const ewci_query_tile *t, const wanted *w, ewci_attention_thread *m)
@@ -65,21 +66,23 @@ static void run_tile(const ewci_attention_job *j, const ewci_query_tile *t, cons
     const ewci_attention *a = j->shape;
     int64_t d = a->head_dim, first = t->first_key > w->first_key ? t->first_key : w->first_key;
     int64_t end = t->end < w->end_key ? t->end : w->end_key;
+    ewci_key_strip s;
     if (first >= end) return;
     load_tile(j, t, m);
-    for (int64_t key = first; key < end; key += EWCI_KEY_STRIP) {
-        int64_t keys = end - key < EWCI_KEY_STRIP ? end - key : EWCI_KEY_STRIP;
+    for (int64_t key = first; key < end; key = s.end) {
         int64_t offset = key * j->stride + (a->heads + t->kv) * d; /* of the keys; values lie kv_heads * d further on */
-        score_gradients(j, t, m, key, keys);
+        s = ewci_attention_strip_at(j, t, m, key, end);
+        if (s.lanes == 0) continue;
+        score_gradients(j, t, m, &s);
         if (w->keys) {
-            ewci_sgemm(false, false, keys, d, t->lanes, 1.0F, m->s, t->padded, m->d_o, d, 1.0F,
+            ewci_sgemm(false, false, s.end - key, d, s.rows, 1.0F, m->s, s.lanes, m->d_o + s.lane * d, d, 1.0F,
                        j->dqkv + offset + a->kv_heads * d, j->stride);
-            ewci_sgemm(false, false, keys, d, t->lanes, 1.0F, m->dp, t->padded, m->q, d, 1.0F, j->dqkv + offset,
-                       j->stride);
+            ewci_sgemm(false, false, s.end - key, d, s.rows, 1.0F, m->dp, s.lanes, m->q + s.lane * d, d, 1.0F,
+                       j->dqkv + offset, j->stride);
         }
         if (w->queries)
-            ewci_sgemm(true, false, t->lanes, d, keys, 1.0F, m->dp, t->padded, j->qkv + offset, j->stride,
-                       key > first ? 1.0F : 0.0F, m->out, d);
+            ewci_sgemm(true, false, s.rows, d, s.end - key, 1.0F, m->dp, s.lanes, j->qkv + offset, j->stride, 1.0F,
+                       m->out + s.lane * d, d);
     }
     if (w->queries) scatter_queries(j, t, m);
 }

@@ -3,23 +3,35 @@
  * A tile of queries meets the keys that one of them sees in strips, with a running maximum and sum (online softmax): memory does not grow
  * with the square of the length, and keys that no query of a tile sees are never computed. Tiles write to places of their own. */
 #include <math.h>
+#include <string.h>
 
 #include "cpu/attention.h"
 #include "cpu/operations.h"
 
 /* Multiplies what was accumulated by each lane's factor; rows whose maximum stayed are left alone. */
-static void rescale(const ewci_attention_job *j, const ewci_query_tile *t, const ewci_attention_thread *m)
+static void rescale(const ewci_attention_job *j, const ewci_key_strip *s, const ewci_attention_thread *m)
 {
     int64_t d = j->shape->head_dim;
-    for (int64_t l = 0; l < t->lanes; l++)
+    for (int64_t l = s->lane; l < s->lane + s->rows; l++)
         if (m->factor[l] != 1.0F) j->device->kernels->scale_in_place(m->out + l * d, m->factor[l], d);
 }
 
-static void write_out(const ewci_attention_job *j, const ewci_query_tile *t, const ewci_attention_thread *m)
+static void start(const ewci_attention_job *j, const ewci_query_tile *t, ewci_attention_thread *m)
 {
-    int64_t d = j->shape->head_dim, heads = j->shape->heads, queries = t->end - t->first;
+    ewci_attention_gather(j, t, j->qkv, j->stride, m->q);
+    ewci_attention_limits(j, t, m);
+    for (int64_t l = 0; l < t->padded; l++) {
+        m->maximum[l] = EWCI_ATTENTION_NOTHING;
+        m->sum[l] = 0;
+    }
+    memset(m->out, 0, (size_t)(t->lanes * j->shape->head_dim) * sizeof *m->out);
+}
+
+static void finish(const ewci_attention_job *j, const ewci_query_tile *t, const ewci_attention_thread *m)
+{
+    int64_t d = j->shape->head_dim, heads = j->shape->heads;
     for (int64_t l = 0; l < t->lanes; l++) {
-        int64_t at = (t->first + l % queries) * heads + t->head + l / queries;
+        int64_t at = (t->first + l / t->heads) * heads + t->head + l % t->heads;
         j->device->kernels->scale_row(j->o + at * d, m->out + l * d, 1.0F / m->sum[l], d);
         j->lse[at] = m->maximum[l] + logf(m->sum[l]);
     }
@@ -29,25 +41,22 @@ static void run_tile(const ewci_attention_job *j, const ewci_query_tile *t, ewci
 {
     const ewci_attention *a = j->shape;
     int64_t d = a->head_dim;
-    ewci_attention_gather(j, t, j->qkv, j->stride, m->q);
-    ewci_attention_limits(j, t, m);
-    for (int64_t l = 0; l < t->padded; l++) {
-        m->maximum[l] = EWCI_ATTENTION_NOTHING;
-        m->sum[l] = 0;
-    }
-    for (int64_t key = t->first_key; key < t->end; key += EWCI_KEY_STRIP) {
-        int64_t keys = t->end - key < EWCI_KEY_STRIP ? t->end - key : EWCI_KEY_STRIP;
+    ewci_key_strip s;
+    start(j, t, m);
+    for (int64_t key = t->first_key; key < t->end; key = s.end) {
         const float *v = j->qkv + key * j->stride + (a->heads + a->kv_heads + t->kv) * d;
-        ewci_attention_strip strip = ewci_attention_scores(j, t, m, key, keys);
-        strip.maximum = m->maximum;
-        strip.sum = m->sum;
-        strip.factor = m->factor;
+        s = ewci_attention_strip_at(j, t, m, key, t->end);
+        if (s.lanes == 0) continue;
+        ewci_attention_strip strip = ewci_attention_scores(j, t, m, &s);
+        strip.maximum = m->maximum + s.lane;
+        strip.sum = m->sum + s.lane;
+        strip.factor = m->factor + s.lane;
         j->device->kernels->attention_strip(&strip);
-        if (key > t->first_key) rescale(j, t, m);
-        ewci_sgemm(true, false, t->lanes, d, keys, 1.0F, m->s, t->padded, v, j->stride,
-                   key > t->first_key ? 1.0F : 0.0F, m->out, d);
+        rescale(j, &s, m);
+        ewci_sgemm(true, false, s.rows, d, s.end - key, 1.0F, m->s, s.lanes, v, j->stride, 1.0F, m->out + s.lane * d,
+                   d);
     }
-    write_out(j, t, m);
+    finish(j, t, m);
 }
 
 static ewci_query_tile item_tile(const ewci_attention_job *j, int64_t item)
