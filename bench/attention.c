@@ -66,7 +66,7 @@ static void bench_shape(ewc_context *ctx, const shape *s, int64_t repetitions, f
     double product[MOST_REPETITIONS], forward[MOST_REPETITIONS], backward[MOST_REPETITIONS];
     float *qkv = take(ctx, tokens * width, 2), *dqkv = take(ctx, tokens * width, 0), *o = take(ctx, tokens * query, 0);
     float *d_o = take(ctx, tokens * query, 1), *lse = take(ctx, tokens * s->heads, 0);
-    int32_t *document_start = (int32_t *)take(ctx, tokens, 0);
+    int32_t *document_start = (int32_t *)(void *)take(ctx, tokens, 0);
     for (int64_t i = 0; i < tokens; i++) document_start[i] = (int32_t)(i / s->document * s->document);
     ewci_attention a = {tokens, s->heads, s->kv_heads, s->head_dim, s->window, 0.0625F, 50, document_start};
     size_t bytes = ctx->ops->attention_scratch(ctx->device, &a);
@@ -89,7 +89,7 @@ static void bench_shape(ewc_context *ctx, const shape *s, int64_t repetitions, f
     printf("%-46s %7.2f %6.0f %4.0f%% %7.2f %6.0f %4.0f%% %8.0f %7.1f\n", s->name, 1e3 * f, 1e-9 * 4 * d * pairs / f,
            100 * 4 * d * pairs / f / rate, 1e3 * b, 1e-9 * 10 * d * pairs / b, 100 * 10 * d * pairs / b / rate,
            1e-9 * rate, (double)bytes / 1048576.0);
-    float *all[] = {qkv, dqkv, o, d_o, lse, (float *)document_start, scratch};
+    float *all[] = {qkv, dqkv, o, d_o, lse, (float *)(void *)document_start, scratch};
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) ewci_free(ctx, all[k]);
 }
 
@@ -100,7 +100,7 @@ static void bench_cross_entropy(ewc_context *ctx, int64_t repetitions)
     static const char *const names[] = {"nll alone", "nll and gradient", "sampled labels"};
     const int64_t n = (int64_t)ROWS * VOCAB;
     float *logits = take(ctx, n, 8), *fresh = take(ctx, n, 8), *weights = take(ctx, ROWS, 1), *nll = take(ctx, ROWS, 0);
-    int32_t *targets = (int32_t *)take(ctx, ROWS, 0);
+    int32_t *targets = (int32_t *)(void *)take(ctx, ROWS, 0);
     static double seconds[3][MOST_REPETITIONS], plain[MOST_REPETITIONS];
     for (int64_t i = 0; i < ROWS; i++) targets[i] = (int32_t)(i * 31 % VOCAB);
     for (int64_t r = -1; r < repetitions; r++) {
@@ -130,7 +130,7 @@ static void bench_cross_entropy(ewc_context *ctx, int64_t repetitions)
         printf("%-46s %7.2f ms %6.3f ns/logit, %4.2f plain passes\n", names[mode], 1e3 * t, 1e9 * t / (double)n,
                t / pass);
     }
-    float *all[] = {logits, fresh, weights, nll, (float *)targets};
+    float *all[] = {logits, fresh, weights, nll, (float *)(void *)targets};
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) ewci_free(ctx, all[k]);
 }
 

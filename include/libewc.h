@@ -172,7 +172,7 @@ typedef struct ewc_update_statistics {
     double penalty;                 /* lambda/2 sum F (w - anchor)^2 */
     double distance_squared;        /* sum (w - anchor)^2; 0 without an anchor */
     double fisher_distance_squared; /* sum F (w - anchor)^2 */
-    int64_t nonfinite;              /* weights that are NaN or infinite after the update; of ewc_penalty_evaluate: now */
+    int64_t nonfinite; /* weights that are NaN or infinite after the update; of ewc_penalty_evaluate: now */
 } ewc_update_statistics;
 
 EWC_API void ewc_update_options_default(ewc_update_options *options);

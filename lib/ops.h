@@ -23,12 +23,12 @@ typedef struct ewci_device ewci_device; /* a backend's own state: threads, kerne
 
 /* Shape of causal self-attention over T packed tokens. */
 typedef struct ewci_attention {
-    int64_t tokens;                /* T */
-    int64_t heads, kv_heads;       /* heads is a multiple of kv_heads; query head h reads kv head h / (heads / kv_heads) */
-    int64_t head_dim;              /* d */
-    int64_t window;                /* token i sees j with i - window < j <= i; 0 = no window */
-    float scale;                   /* multiplies q·k */
-    float softcap;                 /* s <- softcap * tanh(s / softcap) before the mask; 0 = none */
+    int64_t tokens;          /* T */
+    int64_t heads, kv_heads; /* heads is a multiple of kv_heads; query head h reads kv head h / (heads / kv_heads) */
+    int64_t head_dim;        /* d */
+    int64_t window;          /* token i sees j with i - window < j <= i; 0 = no window */
+    float scale;             /* multiplies q·k */
+    float softcap;           /* s <- softcap * tanh(s / softcap) before the mask; 0 = none */
     const int32_t *document_start; /* [T] index in [0, T) of the first token of the token's document; never decreases */
 } ewci_attention;
 
@@ -56,10 +56,10 @@ typedef struct ewci_cross_entropy {
 typedef ewc_buffer ewci_buffer;
 
 typedef struct ewci_ops {
-    uint32_t version;      /* EWCI_OPS_VERSION */
-    uint32_t struct_size;  /* sizeof(ewci_ops) */
-    const char *name;      /* "cpu" */
-    ewc_dtype compute;     /* type of the `void *` operands */
+    uint32_t version;     /* EWCI_OPS_VERSION */
+    uint32_t struct_size; /* sizeof(ewci_ops) */
+    const char *name;     /* "cpu" */
+    ewc_dtype compute;    /* type of the `void *` operands */
     /* Operations may be given a mapped file's tensors, which are host memory, for what they only read. */
     bool device_reads_host;
 

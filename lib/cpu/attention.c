@@ -94,9 +94,9 @@ ewci_attention_job ewci_attention_prepare(ewci_device *device, const ewci_attent
                               .shape = shape,
                               .stride = (shape->heads + 2 * shape->kv_heads) * shape->head_dim,
                               .qkv = qkv};
-    job.threads = (float *)memory;
+    job.threads = (float *)(void *)memory;
     memory += (size_t)device->threads * (size_t)thread_floats(shape) * sizeof(float);
-    job.load = (double *)memory;
+    job.load = (double *)(void *)memory;
     memory += load_bytes(device);
     job.owner = (int32_t *)memory;
     memory += owner_bytes(device, shape);
@@ -122,8 +122,8 @@ ewci_attention_thread ewci_attention_thread_memory(const ewci_attention_job *job
                                    .factor = small + 2 * lanes,
                                    .lse = small + 3 * lanes,
                                    .delta = small + 4 * lanes,
-                                   .lowest = (int32_t *)(small + 5 * lanes),
-                                   .highest = (int32_t *)(small + 6 * lanes)};
+                                   .lowest = (int32_t *)(void *)(small + 5 * lanes),
+                                   .highest = (int32_t *)(void *)(small + 6 * lanes)};
 }
 
 ewci_query_tile ewci_attention_tile(const ewci_attention_job *job, int64_t set, int64_t kv, int64_t part)

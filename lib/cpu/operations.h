@@ -4,7 +4,8 @@
 
 #include "ops.h"
 
-// clang-format off: one line per group of ops.h
+/* One line per group of ops.h. */
+// clang-format off
 #define EWCI_CPU_OPERATIONS(X) \
     X(open) X(close) X(describe) X(alloc) X(free) X(copy_in) X(copy_out) X(copy) X(zero) X(sync) \
     X(gemm) X(gemm_square) \
