@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "core/random.h"
+#include "cpu/device.h"
 #include "cpu/operations.h"
 #include "support/arrays.h"
 #include "support/devices.h"
@@ -347,6 +348,26 @@ static void sampled_labels_have_the_probabilities_of_the_softmax(void **state)
     arrays_free();
 }
 
+/* A goal that the roundings of a sum in f32 put beyond the sum in double still falls on a label that can be: not on the impossible ones
+ * behind it. */
+static void check_last_label(ewci_device *device, const void *user)
+{
+    (void)user;
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        float *c = array_random(120, seed, 5);
+        for (int i = 100; i < 120; i++) c[i] = -1e4F;
+        assert_in_range(device->kernels->exp_sum_reach(c, 120, 5, device->kernels->exp_sum(c, 120, 5)), 90, 99);
+        assert_int_equal(device->kernels->exp_sum_reach(c, 120, 5, 1e-30), 0);
+    }
+}
+
+static void rounding_does_not_lead_to_impossible_labels(void **state)
+{
+    (void)state;
+    each_device(check_last_label, NULL);
+    arrays_free();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +380,7 @@ int main(void)
         cmocka_unit_test(nothing_is_done_for_no_rows),
         cmocka_unit_test(sampled_labels_invert_the_distribution_function),
         cmocka_unit_test(sampled_labels_have_the_probabilities_of_the_softmax),
+        cmocka_unit_test(rounding_does_not_lead_to_impossible_labels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
