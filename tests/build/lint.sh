@@ -19,8 +19,9 @@ fi
 defines=(-D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -DEWCI_THREADS_PTHREAD -DEWCI_ISA=portable)
 read -ra blas <<< "${OPENBLAS_CFLAGS:-}"
 
+# invalidPointerCast: arenas hold arrays of several types, one behind the other.
 cppcheck --quiet -j "$jobs" --std=c11 --error-exitcode=1 --inline-suppr --enable=warning,portability \
-    --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches --suppress=unmatchedSuppression \
+    --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches --suppress=unmatchedSuppression --suppress=invalidPointerCast \
     -Iinclude -Ilib -Itests -Ibench "${defines[@]}" "${sources[@]}" || failed=1
 [ $failed -eq 0 ] && echo "lint: cppcheck clean (${#sources[@]} files)"
 
