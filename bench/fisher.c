@@ -1,0 +1,120 @@
+/* What the Fisher's estimators cost, against an ordinary backward pass over the same batch.
+ *
+ * `batch_mean` is that ordinary pass: one gradient, squared once. Each repetition runs all of them, one after the other, on batches of 8 and,
+ * for `empirical`, on the same sequences one at a time; medians. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "libewc.h"
+#include "support/measure.h"
+
+enum { SEQUENCES = 8, CANDIDATES = 5 };
+
+typedef struct shape {
+    const char *name;
+    int64_t vocab, hidden, layers, heads, kv_heads, head_dim, intermediate, window, length;
+} shape;
+
+static const shape SHAPES[] = {
+    {"7 million parameters, 8 x 64", 4096, 256, 6, 4, 2, 64, 1024, 128, 64},
+    {"7 million parameters, 8 x 256", 4096, 256, 6, 4, 2, 64, 1024, 128, 256},
+    {"58 million parameters, 8 x 256", 32000, 512, 8, 8, 4, 64, 2048, 256, 256},
+};
+enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES };
+
+typedef struct candidate {
+    const char *name;
+    ewc_estimator estimator;
+    int64_t at_once; /* sequences in a batch */
+} candidate;
+
+/* The first one is what the others are divided by. */
+static const candidate ALL[CANDIDATES] = {
+    {"batch_mean: an ordinary pass", EWC_FISHER_BATCH_MEAN, SEQUENCES},
+    {"empirical", EWC_FISHER_EMPIRICAL, SEQUENCES},
+    {"empirical, one sequence at a time", EWC_FISHER_EMPIRICAL, 1},
+    {"empirical_signs", EWC_FISHER_EMPIRICAL_SIGNS, SEQUENCES},
+    {"sampled", EWC_FISHER_SAMPLED, SEQUENCES},
+};
+
+static ewc_model *make_model(ewc_context *ctx, const shape *s)
+{
+    ewc_model *model;
+    ewc_model_config config;
+    ewc_model_config_default(&config);
+    config.vocab_size = s->vocab;
+    config.hidden_size = s->hidden;
+    config.layers = s->layers;
+    config.heads = s->heads;
+    config.kv_heads = s->kv_heads;
+    config.head_dim = s->head_dim;
+    config.intermediate_size = s->intermediate;
+    config.sliding_window = s->window;
+    bench_check(ctx, ewc_model_create(ctx, &config, 1, &model));
+    return model;
+}
+
+static ewc_fisher *make_fisher(ewc_context *ctx, ewc_model *model, ewc_estimator estimator)
+{
+    ewc_fisher *fisher;
+    ewc_fisher_options options;
+    ewc_fisher_options_default(&options);
+    options.estimator = estimator;
+    bench_check(ctx, ewc_fisher_create(model, &options, &fisher));
+    return fisher;
+}
+
+static double seconds_of(ewc_context *ctx, ewc_fisher *fisher, const int32_t *ids, int64_t length, int64_t at_once)
+{
+    ewc_batch batch;
+    ewc_batch_default(&batch);
+    batch.sequences = at_once;
+    batch.length = length;
+    double start = bench_now();
+    for (int64_t b = 0; b < SEQUENCES; b += at_once) {
+        batch.tokens = ids + b * length;
+        batch.targets = batch.tokens + 1;
+        bench_check(ctx, ewc_fisher_accumulate(fisher, &batch));
+    }
+    return bench_now() - start;
+}
+
+static int bench_shape(ewc_context *ctx, const shape *s, int64_t repetitions)
+{
+    double seconds[CANDIDATES][MOST_REPETITIONS];
+    ewc_fisher *fishers[CANDIDATES];
+    int64_t count = SEQUENCES * s->length + 1;
+    int32_t *ids = malloc((size_t)count * sizeof *ids);
+    if (ids == NULL) return 1;
+    for (int64_t i = 0; i < count; i++) ids[i] = (int32_t)((uint64_t)i * 2654435761U % (uint64_t)s->vocab);
+    ewc_model *model = make_model(ctx, s);
+    for (int c = 0; c < CANDIDATES; c++) fishers[c] = make_fisher(ctx, model, ALL[c].estimator);
+    for (int64_t r = -1; r < repetitions; r++)
+        for (int c = 0; c < CANDIDATES; c++) {
+            double t = seconds_of(ctx, fishers[c], ids, s->length, ALL[c].at_once);
+            if (r >= 0) seconds[c][r] = t;
+        }
+    printf("%s\n", s->name);
+    double ordinary = bench_median(seconds[0], repetitions);
+    for (int c = 0; c < CANDIDATES; c++) {
+        double median = bench_median(seconds[c], repetitions);
+        printf("  %-36s %8.1f ms  %5.2f x\n", ALL[c].name, 1e3 * median, median / ordinary);
+    }
+    for (int c = 0; c < CANDIDATES; c++) ewc_fisher_destroy(fishers[c]);
+    ewc_model_destroy(model);
+    free(ids);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    bench_options options = {0, 0, 0, 0};
+    bench_parse(argc, argv, &options);
+    ewc_context *ctx = bench_context(&options);
+    int64_t repetitions = options.repetitions > 0 ? options.repetitions : 7;
+    int failed = 0;
+    printf("\nTime for 8 sequences, and against an ordinary backward pass over them\n");
+    for (int i = 0; i < SHAPE_COUNT && !failed; i++) failed = bench_shape(ctx, &SHAPES[i], repetitions);
+    ewc_context_destroy(ctx);
+    return failed;
+}
