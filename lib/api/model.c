@@ -124,23 +124,11 @@ ewc_status ewc_model_set_hook(ewc_model *model, const ewc_residual_hook *hook)
     return EWC_OK;
 }
 
-/* Sum of w_b nll over the batch, in double and in row order. */
-static double weighted_sum(const ewc_batch *batch, const float *nll)
-{
-    double sum = 0;
-    for (int64_t b = 0; b < batch->sequences; b++) {
-        double part = 0;
-        for (int64_t t = 0; t < batch->length; t++) part += (double)nll[b * batch->length + t];
-        sum += batch->weights == NULL ? part : (double)batch->weights[b] * part;
-    }
-    return sum;
-}
-
 /* Writes the results only when all of them are there. */
 static ewc_status report(ewc_context *ctx, const ewc_batch *batch, int64_t scored, const float *nll,
                          ewc_evaluation *evaluation)
 {
-    ewc_evaluation found = {.struct_size = sizeof found, .nll = weighted_sum(batch, nll), .tokens = scored};
+    ewc_evaluation found = {.struct_size = sizeof found, .nll = ewci_weighted_loss(batch, nll), .tokens = scored};
     return evaluation == NULL ? EWC_OK : ewci_sized_give(ctx, "evaluation", evaluation, &found, sizeof found);
 }
 

@@ -77,3 +77,14 @@ void ewci_row_weights(const ewc_batch *batch, double scale, float *row_weight)
         row_weight[i] = batch->targets[i] < 0 ? 0.0F : (float)(weight * scale);
     }
 }
+
+double ewci_weighted_loss(const ewc_batch *batch, const float *nll)
+{
+    double sum = 0;
+    for (int64_t b = 0; b < batch->sequences; b++) {
+        double part = 0;
+        for (int64_t t = 0; t < batch->length; t++) part += (double)nll[b * batch->length + t];
+        sum += batch->weights == NULL ? part : (double)batch->weights[b] * part;
+    }
+    return sum;
+}

@@ -75,6 +75,9 @@ ewc_status ewci_batch_check(ewc_model *model, const ewc_batch *batch, int64_t *s
 /* row_weight[B*L] = scale * w_b where scored, 0 elsewhere. */
 void ewci_row_weights(const ewc_batch *batch, double scale, float *row_weight);
 
+/* Sum over sequences of w_b sum_t nll, in double and in row order. */
+double ewci_weighted_loss(const ewc_batch *batch, const float *nll);
+
 /* Memory for passes of up to `tokens` = B*L tokens; kept and reused. recompute: [layers] of ewc_recompute, or NULL for the default.
  * training false: forward only. Growing replaces the old memory. */
 ewc_status ewci_model_reserve(ewc_model *model, int64_t tokens, bool training, const uint8_t *recompute);

@@ -42,17 +42,6 @@ static ewc_status check_batches(ewc_trainer *trainer, int64_t count, const ewc_b
     return EWC_OK;
 }
 
-static double batch_loss(const ewc_batch *batch, const float *nll)
-{
-    double sum = 0;
-    for (int64_t b = 0; b < batch->sequences; b++) {
-        double part = 0;
-        for (int64_t t = 0; t < batch->length; t++) part += (double)nll[b * batch->length + t];
-        sum += batch->weights == NULL ? part : (double)batch->weights[b] * part;
-    }
-    return sum;
-}
-
 static ewc_status accumulate(ewc_trainer *trainer, int64_t count, const ewc_batch *batches, progress *p)
 {
     ewc_model *model = trainer->model;
@@ -69,7 +58,7 @@ static ewc_status accumulate(ewc_trainer *trainer, int64_t count, const ewc_batc
                           .sink = {.gradient = trainer->gradient},
                           .nll = trainer->nll};
         EWCI_TRY(ewci_model_run(model, &pass));
-        p->loss_sum += batch_loss(&batches[i], trainer->nll);
+        p->loss_sum += ewci_weighted_loss(&batches[i], trainer->nll);
     }
     return EWC_OK;
 }
