@@ -79,7 +79,7 @@ static ewc_status scan_hex(scanner *s, unsigned *code)
     return EWC_OK;
 }
 
-/* \uXXXX, the backslash and u read already: surrogates must come as a pair, and U+0000 would cut C strings short. */
+/* \u and four digits, the backslash and u read already: surrogates must come as a pair, and U+0000 would cut C strings short. */
 static ewc_status scan_code(scanner *s)
 {
     unsigned high = 0, low = 0;
