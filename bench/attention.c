@@ -136,7 +136,7 @@ static void bench_cross_entropy(ewc_context *ctx, int64_t repetitions)
 
 int main(int argc, char **argv)
 {
-    bench_options options = {0, 0, 0, 0};
+    bench_options options = {0};
     bench_parse(argc, argv, &options);
     int64_t repetitions = options.repetitions > 0 ? options.repetitions : 11;
     ewc_context *ctx = bench_context(&options);

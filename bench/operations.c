@@ -1,6 +1,7 @@
 /* Operations that move memory, as GB/s, ns per parameter and as a share of the rate of a plain loop with the same streams; and the
  * rate of matrix products. Each repetition runs an operation and its plain loop one after the other, in turn for all operations;
- * medians over the repetitions, the share being the median of the pairs' ratios. */
+ * medians over the repetitions, the share being the median of the pairs' ratios. The arrays begin at multiples of huge pages, as the
+ * library's own large buffers do; with --stagger N array k begins k N elements later. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,8 @@ enum { ARRAYS = 8, WEIGHT = 0, M, V, GRADIENT, FISHER, ANCHOR };
 
 typedef struct bench {
     ewc_context *ctx;
-    int64_t n, repetitions;
+    int64_t n, repetitions, stagger;
+    void *memory[ARRAYS];
     float *x[ARRAYS];
     uint16_t *half[ARRAYS]; /* bf16 forms of those between M and ANCHOR */
 } bench;
@@ -47,14 +49,15 @@ static void fill_slice(void *argument, int index, int count)
 static void *make_array(bench *b, size_t size)
 {
     void *memory = NULL;
-    bench_check(b->ctx, ewci_alloc(b->ctx, (size_t)b->n * size, "an array", &memory));
+    bench_check(b->ctx, ewci_alloc(b->ctx, (size_t)(b->n + ARRAYS * b->stagger) * size, "an array", &memory));
     return memory;
 }
 
 static void make_arrays(bench *b)
 {
     for (int k = 0; k < ARRAYS; k++) {
-        b->x[k] = make_array(b, sizeof(float));
+        b->memory[k] = make_array(b, sizeof(float));
+        b->x[k] = (float *)b->memory[k] + k * b->stagger;
         b->half[k] = k >= M && k <= ANCHOR ? make_array(b, sizeof(uint16_t)) : NULL;
         filling f = {b->x[k], b->half[k], b->n, k};
         ewci_parallel(b->ctx->threads, fill_slice, &f);
@@ -258,10 +261,11 @@ static void bench_products(bench *b)
 
 int main(int argc, char **argv)
 {
-    bench_options options = {0, 0, 0, 0};
+    bench_options options = {0};
     bench_parse(argc, argv, &options);
     bench b = {.n = options.elements > 0 ? options.elements : 48 << 20,
-               .repetitions = options.repetitions > 0 ? options.repetitions : 11};
+               .repetitions = options.repetitions > 0 ? options.repetitions : 11,
+               .stagger = options.stagger};
     if (b.n < 16 << 20) {
         fprintf(stderr, "--elements: expected at least %d, found %lld\n", 16 << 20, (long long)b.n);
         return 2;
@@ -272,7 +276,7 @@ int main(int argc, char **argv)
     bench_operations(&b);
     bench_products(&b);
     for (int k = 0; k < ARRAYS; k++) {
-        ewci_free(b.ctx, b.x[k]);
+        ewci_free(b.ctx, b.memory[k]);
         ewci_free(b.ctx, b.half[k]);
     }
     ewc_context_destroy(b.ctx);

@@ -149,7 +149,7 @@ int main(int argc, char **argv)
 {
     static double seconds[EWC_PHASE_COUNT + 1][MOST_REPETITIONS];
     static tokens t;
-    bench_options bench = {0, 0, 0, 0};
+    bench_options bench = {0};
     ewc_model *model = NULL;
     ewc_anchor *anchor = NULL;
     ewc_trainer *trainer = NULL;

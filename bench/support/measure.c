@@ -14,7 +14,8 @@ void bench_parse(int argc, char **argv, bench_options *options)
     } known[] = {{"--elements", &options->elements},
                  {"--repetitions", &options->repetitions},
                  {"--threads", &options->threads},
-                 {"--instruction-set", &options->instruction_set}};
+                 {"--instruction-set", &options->instruction_set},
+                 {"--stagger", &options->stagger}};
     for (int i = 1; i < argc; i += 2) {
         char *end = NULL;
         int64_t *value = NULL;
@@ -23,8 +24,9 @@ void bench_parse(int argc, char **argv, bench_options *options)
         if (value != NULL && i + 1 < argc) *value = strtoll(argv[i + 1], &end, 10);
         if (end == NULL || *end != 0 || *value < 0) {
             fprintf(stderr,
-                    "%s: expected --elements N, --repetitions N, --threads N or --instruction-set 1|2|3 "
-                    "(portable, AVX2, AVX-512), found %s\n",
+                    "%s: expected --elements N, --repetitions N, --threads N, --instruction-set 1|2|3 (portable, AVX2, "
+                    "AVX-512) or "
+                    "--stagger N, found %s\n",
                     argv[0], argv[i]);
             exit(2);
         }

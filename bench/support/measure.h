@@ -10,7 +10,7 @@ enum { MOST_REPETITIONS = 101 };
 
 /* Options of the command line, each as --name value; 0 is the default. */
 typedef struct bench_options {
-    int64_t elements, repetitions, threads, instruction_set;
+    int64_t elements, repetitions, threads, instruction_set, stagger;
 } bench_options;
 void bench_parse(int argc, char **argv, bench_options *options);
 
