@@ -8,8 +8,8 @@
 #include "core/status.h"
 #include "model/workspace.h"
 
-/* Code and data of the library, libc and what OpenBLAS maps for a context of one thread: measured as the resident set of a program that
- * has created a context (bench/bench_memory prints it); each further thread adds a stack and a packing buffer. */
+/* Code and data of the library, libc and what OpenBLAS maps, for a context of one thread; each further thread adds a stack, a tile and a
+ * packing buffer. An estimate: bench-step prints the resident memory of a run beside the plan's. */
 #define LIBRARY_BYTES ((int64_t)24 << 20)
 #define THREAD_BYTES ((int64_t)6 << 20)
 
