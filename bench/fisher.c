@@ -1,9 +1,11 @@
 /* What the Fisher's estimators cost, against an ordinary backward pass over the same batch.
  *
  * `batch_mean` is that ordinary pass: one gradient, squared once. Each repetition runs all of them, one after the other, on batches of 8 and,
- * for `empirical`, on the same sequences one at a time; medians. */
+ * for `empirical`, on the same sequences one at a time; medians. Processor time is of all threads together: with --threads 1 it hardly depends on
+ * what else the machine does. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "libewc.h"
 #include "support/measure.h"
@@ -11,14 +13,13 @@
 enum { SEQUENCES = 8, CANDIDATES = 5 };
 
 typedef struct shape {
-    const char *name;
     int64_t vocab, hidden, layers, heads, kv_heads, head_dim, intermediate, window, length;
 } shape;
 
 static const shape SHAPES[] = {
-    {"7 million parameters, 8 x 64", 4096, 256, 6, 4, 2, 64, 1024, 128, 64},
-    {"7 million parameters, 8 x 256", 4096, 256, 6, 4, 2, 64, 1024, 128, 256},
-    {"58 million parameters, 8 x 256", 32000, 512, 8, 8, 4, 64, 2048, 256, 256},
+    {4096, 256, 6, 4, 2, 64, 1024, 128, 64},
+    {4096, 256, 6, 4, 2, 64, 1024, 128, 256},
+    {32000, 512, 8, 8, 4, 64, 2048, 256, 256},
 };
 enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES };
 
@@ -64,24 +65,36 @@ static ewc_fisher *make_fisher(ewc_context *ctx, ewc_model *model, ewc_estimator
     return fisher;
 }
 
-static double seconds_of(ewc_context *ctx, ewc_fisher *fisher, const int32_t *ids, int64_t length, int64_t at_once)
+typedef struct times {
+    double wall, processor;
+} times;
+
+static times now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (times){bench_now(), (double)t.tv_sec + 1e-9 * (double)t.tv_nsec};
+}
+
+static times time_of(ewc_context *ctx, ewc_fisher *fisher, const int32_t *ids, int64_t length, int64_t at_once)
 {
     ewc_batch batch;
     ewc_batch_default(&batch);
     batch.sequences = at_once;
     batch.length = length;
-    double start = bench_now();
+    times start = now();
     for (int64_t b = 0; b < SEQUENCES; b += at_once) {
         batch.tokens = ids + b * length;
         batch.targets = batch.tokens + 1;
         bench_check(ctx, ewc_fisher_accumulate(fisher, &batch));
     }
-    return bench_now() - start;
+    times end = now();
+    return (times){end.wall - start.wall, end.processor - start.processor};
 }
 
 static int bench_shape(ewc_context *ctx, const shape *s, int64_t repetitions)
 {
-    double seconds[CANDIDATES][MOST_REPETITIONS];
+    double wall[CANDIDATES][MOST_REPETITIONS], processor[CANDIDATES][MOST_REPETITIONS];
     ewc_fisher *fishers[CANDIDATES];
     int64_t count = SEQUENCES * s->length + 1;
     int32_t *ids = malloc((size_t)count * sizeof *ids);
@@ -91,14 +104,18 @@ static int bench_shape(ewc_context *ctx, const shape *s, int64_t repetitions)
     for (int c = 0; c < CANDIDATES; c++) fishers[c] = make_fisher(ctx, model, ALL[c].estimator);
     for (int64_t r = -1; r < repetitions; r++)
         for (int c = 0; c < CANDIDATES; c++) {
-            double t = seconds_of(ctx, fishers[c], ids, s->length, ALL[c].at_once);
-            if (r >= 0) seconds[c][r] = t;
+            times t = time_of(ctx, fishers[c], ids, s->length, ALL[c].at_once);
+            if (r < 0) continue;
+            wall[c][r] = t.wall;
+            processor[c][r] = t.processor;
         }
-    printf("%s\n", s->name);
-    double ordinary = bench_median(seconds[0], repetitions);
+    printf("%.1f million parameters, %d x %lld tokens\n", 1e-6 * (double)ewc_model_parameter_count(model), SEQUENCES,
+           (long long)s->length);
+    double ordinary[2] = {bench_median(wall[0], repetitions), bench_median(processor[0], repetitions)};
     for (int c = 0; c < CANDIDATES; c++) {
-        double median = bench_median(seconds[c], repetitions);
-        printf("  %-36s %8.1f ms  %5.2f x\n", ALL[c].name, 1e3 * median, median / ordinary);
+        double seconds[2] = {bench_median(wall[c], repetitions), bench_median(processor[c], repetitions)};
+        printf("  %-36s %9.1f ms %5.2f %9.1f ms %5.2f\n", ALL[c].name, 1e3 * seconds[0], seconds[0] / ordinary[0],
+               1e3 * seconds[1], seconds[1] / ordinary[1]);
     }
     for (int c = 0; c < CANDIDATES; c++) ewc_fisher_destroy(fishers[c]);
     ewc_model_destroy(model);
@@ -108,12 +125,13 @@ static int bench_shape(ewc_context *ctx, const shape *s, int64_t repetitions)
 
 int main(int argc, char **argv)
 {
-    bench_options options = {0, 0, 0, 0};
+    bench_options options = {0};
     bench_parse(argc, argv, &options);
     ewc_context *ctx = bench_context(&options);
-    int64_t repetitions = options.repetitions > 0 ? options.repetitions : 7;
+    int64_t repetitions = options.repetitions > 0 ? options.repetitions : 5;
     int failed = 0;
-    printf("\nTime for 8 sequences, and against an ordinary backward pass over them\n");
+    printf("\n%-38s %18s %18s\n%-38s %18s %18s\n", "8 sequences, and as multiples", "", "", "of an ordinary pass",
+           "time", "processor time");
     for (int i = 0; i < SHAPE_COUNT && !failed; i++) failed = bench_shape(ctx, &SHAPES[i], repetitions);
     ewc_context_destroy(ctx);
     return failed;
