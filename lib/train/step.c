@@ -2,6 +2,7 @@
  *
  *   g = (1/N) sum over micro-batches of d/dw sum_b w_b sum_t nll,   N = scored tokens of the whole step
  *   clip factor = min(1, clip / norm), the norm being that of g, or with EWC_CLIP_TOTAL of g + lambda F (w - anchor). */
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +64,12 @@ static ewc_status accumulate(ewc_trainer *trainer, int64_t count, const ewc_batc
     return EWC_OK;
 }
 
+/* A lambda beyond f32 would turn 0 * F into NaN. */
+static float lambda_f32(const ewc_trainer *trainer)
+{
+    return trainer->lambda > (double)FLT_MAX ? FLT_MAX : (float)trainer->lambda;
+}
+
 static ewc_status gradient_norm(ewc_trainer *trainer, bool total, double *norm)
 {
     const ewci_ops *ops = trainer->model->ctx->ops;
@@ -73,7 +80,7 @@ static ewc_status gradient_norm(ewc_trainer *trainer, bool total, double *norm)
         const ewci_segment *s = &trainer->segments[i];
         if (total) {
             ewc_update_buffers buffers = ewci_segment_buffers(trainer, s);
-            EWCI_TRY(ops->sum_squares_total(device, s->count, &buffers, 1.0F, (float)trainer->lambda, &part));
+            EWCI_TRY(ops->sum_squares_total(device, s->count, &buffers, 1.0F, lambda_f32(trainer), &part));
         } else {
             EWCI_TRY(ops->sum_squares(device, ewci_segment_buffers(trainer, s).gradient, s->count, &part, &found));
         }
@@ -210,7 +217,7 @@ ewc_status ewc_trainer_penalty(ewc_trainer *trainer, ewc_update_statistics *stat
     for (int64_t i = 0; i < trainer->segment_count; i++) {
         ewc_update_statistics part;
         ewc_update_buffers buffers = ewci_segment_buffers(trainer, &trainer->segments[i]);
-        EWCI_TRY(ops->penalty(trainer->model->ctx->device, trainer->segments[i].count, &buffers, (float)trainer->lambda,
+        EWCI_TRY(ops->penalty(trainer->model->ctx->device, trainer->segments[i].count, &buffers, lambda_f32(trainer),
                               &part));
         sums.distance_squared += part.distance_squared;
         sums.fisher_distance_squared += part.fisher_distance_squared;
