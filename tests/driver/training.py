@@ -127,7 +127,7 @@ def test_penalty_holds_the_weights():
 
 def test_a_resumed_run_is_the_uninterrupted_one():
     prepare()
-    options = ["--schedule", "linear", "--save-dtype", "f32", "--eval", "old=old.npy", "--eval-every", 100, "--save-every", 50, "--order",
+    options = ["--schedule", "linear", "--save-dtype", "f32", "--eval", "old=old.npy", "--eval-every", 300, "--save-every", 50, "--order",
                "shuffle", "--beta2", 0.99, "--clip", 1]
     cpt(*command("whole", "--log", "whole.jsonl", *options, steps=600))
     arguments = command("cut", "--log", "cut.jsonl", *options, steps=600)
