@@ -6,30 +6,38 @@
 #include <string.h>
 #include <time.h>
 
+static void usage(const char *program, const char *found)
+{
+    fprintf(
+        stderr,
+        "%s: expected --elements N, --repetitions N, --threads N, --instruction-set 1|2|3 (portable, AVX2, AVX-512), "
+        "--stagger N, --recompute 0..3, --shape S|M|G or --json FILE, found %s\n",
+        program, found);
+    exit(2);
+}
+
 void bench_parse(int argc, char **argv, bench_options *options)
 {
     const struct {
         const char *name;
         int64_t *value;
-    } known[] = {{"--elements", &options->elements},
-                 {"--repetitions", &options->repetitions},
-                 {"--threads", &options->threads},
-                 {"--instruction-set", &options->instruction_set},
-                 {"--stagger", &options->stagger}};
+        const char **text;
+    } known[] = {{"--elements", &options->elements, NULL}, {"--repetitions", &options->repetitions, NULL},
+                 {"--threads", &options->threads, NULL},   {"--instruction-set", &options->instruction_set, NULL},
+                 {"--stagger", &options->stagger, NULL},   {"--recompute", &options->recompute, NULL},
+                 {"--shape", NULL, &options->shape},       {"--json", NULL, &options->json}};
+    const size_t count = sizeof known / sizeof *known;
     for (int i = 1; i < argc; i += 2) {
-        char *end = NULL;
-        int64_t *value = NULL;
-        for (size_t k = 0; k < sizeof known / sizeof *known; k++)
-            if (strcmp(argv[i], known[k].name) == 0) value = known[k].value;
-        if (value != NULL && i + 1 < argc) *value = strtoll(argv[i + 1], &end, 10);
-        if (end == NULL || *end != 0 || *value < 0) {
-            fprintf(stderr,
-                    "%s: expected --elements N, --repetitions N, --threads N, --instruction-set 1|2|3 (portable, AVX2, "
-                    "AVX-512) or "
-                    "--stagger N, found %s\n",
-                    argv[0], argv[i]);
-            exit(2);
+        size_t k = 0;
+        while (k < count && strcmp(argv[i], known[k].name) != 0) k++;
+        if (k == count || i + 1 == argc) usage(argv[0], argv[i]);
+        if (known[k].text != NULL) {
+            *known[k].text = argv[i + 1];
+            continue;
         }
+        char *end = NULL;
+        *known[k].value = strtoll(argv[i + 1], &end, 10);
+        if (end == argv[i + 1] || *end != 0 || *known[k].value < 0) usage(argv[0], argv[i + 1]);
     }
     if (options->repetitions > MOST_REPETITIONS) options->repetitions = MOST_REPETITIONS;
 }
