@@ -68,7 +68,7 @@ static void bench_shape(ewc_context *ctx, const shape *s, int64_t repetitions, f
     float *d_o = take(ctx, tokens * query, 1), *lse = take(ctx, tokens * s->heads, 0);
     int32_t *document_start = (int32_t *)(void *)take(ctx, tokens, 0);
     for (int64_t i = 0; i < tokens; i++) document_start[i] = (int32_t)(i / s->document * s->document);
-    ewci_attention a = {tokens, s->heads, s->kv_heads, s->head_dim, s->window, 0.0625F, 50, document_start};
+    ewci_attention a = {tokens, s->heads, s->kv_heads, s->head_dim, s->window, 0.0625F, 50, document_start, NULL, NULL};
     size_t bytes = ctx->ops->attention_scratch(ctx->device, &a);
     float *scratch = take(ctx, (int64_t)(bytes / sizeof(float)), 0);
     for (int64_t r = -1; r < repetitions; r++) {

@@ -30,6 +30,10 @@ typedef struct ewci_attention {
     float scale;             /* multiplies q·k */
     float softcap;           /* s <- softcap * tanh(s / softcap) before the mask; 0 = none */
     const int32_t *document_start; /* [T] index in [0, T) of the first token of the token's document; never decreases */
+    /* [T] each, or NULL. A document may continue a prefix, tokens [prefix_start, prefix_end) before it: its tokens also see the prefix's
+     * keys, as if the prefix stood right before the document (the window reaches on into it). Several documents may continue the same
+     * one; where start = end there is none. All tokens of a document have the same. Forward only: NULL for attention_bwd. */
+    const int32_t *prefix_start, *prefix_end;
 } ewci_attention;
 
 typedef enum ewci_ce_mode {

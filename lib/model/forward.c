@@ -21,7 +21,9 @@ ewci_attention ewci_attention_shape(const ewci_run *run, int64_t layer)
                             .window = c->sliding[layer] ? c->sliding_window : 0,
                             .scale = (float)(1.0 / sqrt(query_scale)),
                             .softcap = (float)c->attention_softcap,
-                            .document_start = run->w->document_start};
+                            .document_start = run->w->document_start,
+                            .prefix_start = run->w->prefix_start,
+                            .prefix_end = run->w->prefix_end};
 }
 
 /* y[T,out] = x[T,in] W^T, W stored [out,in] at `offset`. */

@@ -67,6 +67,8 @@ typedef struct ewci_pass {
     uint64_t first_row;      /* SAMPLE: number of the batch's first row in the stream of rows */
     ewci_sink sink;          /* TRAIN, SAMPLE */
     float *nll;              /* [B*L] out, 0 where not scored */
+    /* LOSS alone: [B*L] each, or NULL: rows [prefix_start, prefix_end) of the batch, which the row's document continues (ops.h). */
+    const int32_t *prefix_start, *prefix_end;
 } ewci_pass;
 
 /* Shapes, ids in range, document starts in order: fails with the place. *scored = number of targets >= 0. */

@@ -25,20 +25,35 @@ float ewci_sequence_weight(const ewci_run *run, int64_t b)
     return weights == NULL ? 1.0F : weights[b];
 }
 
-/* Positions restart at each document; document starts become indices into the packed rows. */
+/* Prefixes of documents: in the memory of the per-sequence squares, which evaluation does not use. */
+static ewc_status put_prefixes(ewci_run *run)
+{
+    struct ewci_workspace *w = run->w;
+    size_t bytes = (size_t)run->rows * sizeof(int32_t);
+    w->prefix_start = w->prefix_end = NULL;
+    if (run->pass->prefix_start == NULL) return EWC_OK;
+    w->prefix_start = w->compact_ids;
+    w->prefix_end = w->compact_ids + run->rows;
+    EWCI_TRY(run->ops->copy_in(run->device, w->prefix_start, run->pass->prefix_start, bytes));
+    return run->ops->copy_in(run->device, w->prefix_end, run->pass->prefix_end, bytes);
+}
+
+/* Positions restart at each document, after its prefix; document starts become indices into the packed rows. */
 static ewc_status put_positions(ewci_run *run)
 {
     const ewc_batch *batch = run->pass->batch;
+    const int32_t *prefix_start = run->pass->prefix_start, *prefix_end = run->pass->prefix_end;
     struct ewci_workspace *w = run->w;
-    int32_t *values = w->host_rows;
-    size_t bytes = (size_t)run->rows * sizeof *values;
+    int32_t *starts = w->host_rows, *positions = w->host_ids;
+    size_t bytes = (size_t)run->rows * sizeof *starts;
     for (int64_t i = 0; i < run->rows; i++) {
         int64_t start = batch->document_start == NULL ? 0 : batch->document_start[i];
-        values[i] = (int32_t)(i % batch->length - start);
+        positions[i] = (int32_t)(i % batch->length - start);
+        starts[i] = (int32_t)i - positions[i];
+        if (prefix_start != NULL) positions[i] += prefix_end[i] - prefix_start[i];
     }
-    EWCI_TRY(run->ops->copy_in(run->device, w->positions, values, bytes));
-    for (int64_t i = 0; i < run->rows; i++) values[i] = (int32_t)i - values[i];
-    return run->ops->copy_in(run->device, w->document_start, values, bytes);
+    EWCI_TRY(run->ops->copy_in(run->device, w->positions, positions, bytes));
+    return run->ops->copy_in(run->device, w->document_start, starts, bytes);
 }
 
 static ewc_status put_batch(ewci_run *run)
@@ -48,6 +63,7 @@ static ewc_status put_batch(ewci_run *run)
     EWCI_TRY(run->ops->copy_in(run->device, run->w->tokens_in, batch->tokens, bytes));
     EWCI_TRY(run->ops->copy_in(run->device, run->w->targets, batch->targets, bytes));
     if (run->backward) EWCI_TRY(run->ops->copy_in(run->device, run->w->row_weight, run->pass->row_weight, bytes));
+    EWCI_TRY(put_prefixes(run));
     return put_positions(run);
 }
 
@@ -56,6 +72,10 @@ ewc_status ewci_model_run(ewc_model *model, const ewci_pass *pass)
     ewc_context *ctx = model->ctx;
     bool backward = pass->mode != EWCI_CE_LOSS;
     int64_t rows = pass->batch->sequences * pass->batch->length;
+    if (backward && pass->prefix_start != NULL)
+        return ewci_fail(ctx, EWC_ERROR_UNSUPPORTED,
+                         "documents that continue a prefix are for evaluation alone: there "
+                         "is no backward pass through a shared prefix");
     EWCI_TRY(ewci_model_reserve(model, rows, backward, NULL));
     ewci_run run = {.model = model,
                     .pass = pass,

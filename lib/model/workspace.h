@@ -45,8 +45,9 @@ struct ewci_workspace {
 
     int32_t *tokens_in, *targets, *positions, *document_start, *scored_rows; /* [T] device copies */
     int32_t *compact_ids; /* [B,2,L] per-sequence squares: distinct input ids, then each token's place among them */
-    float *row_weight;    /* [T] */
-    float *rope_table;    /* [T, head_dim] */
+    int32_t *prefix_start, *prefix_end; /* [T] evaluation: prefixes of documents, in compact_ids' memory; or NULL */
+    float *row_weight;                  /* [T] */
+    float *rope_table;                  /* [T, head_dim] */
     void *attention_scratch;
 
     void *dx, *dy;                 /* [T,H] gradient of the residual stream and of a norm's output */

@@ -31,7 +31,7 @@ static ewci_attention make_shape(const setting *s)
 {
     int32_t *start = array_integers(TOKENS);
     for (int i = 0; i < TOKENS && s->documents; i++) start[i] = i < 63 ? 0 : i < 181 ? 63 : i < 182 ? 181 : 182;
-    return (ewci_attention){TOKENS, HEADS, KV_HEADS, D, s->window, 0.5F, s->softcap, start};
+    return (ewci_attention){TOKENS, HEADS, KV_HEADS, D, s->window, 0.5F, s->softcap, start, NULL, NULL};
 }
 
 static int row_differs(const float *a, const float *b)

@@ -8,6 +8,10 @@
 
 int attention_sees(const ewci_attention *shape, int64_t i, int64_t j)
 {
+    if (shape->prefix_start != NULL && j >= shape->prefix_start[i] && j < shape->prefix_end[i]) {
+        int64_t from_the_end = shape->prefix_end[i] - j, into_the_document = i - shape->document_start[i];
+        return shape->window == 0 || into_the_document + from_the_end < shape->window;
+    }
     return j <= i && j >= shape->document_start[i] && (shape->window == 0 || j > i - shape->window);
 }
 
