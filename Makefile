@@ -121,6 +121,7 @@ SUPPORT_OBJECTS := $(SUPPORT_SOURCES:%.c=$(BUILD)/%.o)
 TEST_PROGRAMS := $(TEST_SOURCES:%.c=$(BUILD)/%)
 PUBLIC_TESTS := $(foreach area,$(PUBLIC_AREAS),$(filter $(BUILD)/tests/$(area)/%,$(TEST_PROGRAMS)))
 INTERNAL_TESTS := $(filter-out $(PUBLIC_TESTS),$(TEST_PROGRAMS))
+HOT_LOOPS := $(BUILD)/tests/instructions/hot_loops
 BENCH_PROGRAMS := $(BENCH_SOURCES:bench/%.c=$(BUILD)/bench-%)
 CPT := $(if $(CPT_SOURCES),$(BUILD)/ewc-cpt)
 
@@ -260,7 +261,7 @@ $(PUBLIC_TESTS): %: %.o $(BUILD)/internal/libsupport.a $(SHARED)
 ifneq ($(filter lib/cpu/openblas_env.c,$(LIB_SOURCES)),)
 INTERNAL_BLAS := $(TEST_BLAS)
 endif
-$(INTERNAL_TESTS): %: %.o $(BUILD)/internal/libsupport.a $(INTERNAL) $(INTERNAL_BLAS)
+$(INTERNAL_TESTS) $(HOT_LOOPS): %: %.o $(BUILD)/internal/libsupport.a $(INTERNAL) $(INTERNAL_BLAS)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $(SANITIZE_LDFLAGS) -Wl,--wrap=getenv -o $@ $< -Wl,--start-group $(BUILD)/internal/libsupport.a \
 		$(INTERNAL) -Wl,--end-group $(INTERNAL_BLAS) $(RPATH) $(TEST_LIBRARIES)
@@ -303,6 +304,10 @@ VALGRIND := valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=
 valgrind: $(BUILD)/tests/$(VALGRIND_TEST) ## Run one short training under valgrind
 	@BUILD=$(BUILD) EWC_TEST_FAST=1 EWC_TEST_TIMEOUT=$${EWC_TEST_TIMEOUT:-600} EWC_TEST_WRAPPER='$(VALGRIND)' \
 		tests/run $(BUILD)/tests/$(VALGRIND_TEST)
+
+.PHONY: instructions
+instructions: $(HOT_LOOPS) ## Count the hot loops' instructions (callgrind); UPDATE=1 makes the present counts the expected ones
+	@BUILD=$(BUILD) EWC_FLAGS='$(strip $(OPTIMIZE) $(CFLAGS))' EWC_UPDATE='$(UPDATE)' tests/run tests/instructions/run.sh
 
 .PHONY: check-transformers
 check-transformers: all ## Compare with transformers live, on random configurations (needs PyTorch)
