@@ -320,6 +320,24 @@ typedef struct ewc_evaluation {
 EWC_API ewc_status ewc_model_evaluate(ewc_model *model, const ewc_batch *batch, ewc_evaluation *evaluation,
                                       float *log_probabilities);
 
+/* A multiple-choice item: a prefix and several ways to go on. Arrays are the caller's and only read. */
+typedef struct ewc_choice_item {
+    size_t struct_size; /* set by the caller */
+    int64_t prefix_length;
+    const int32_t *prefix; /* [prefix_length] at least one token: BOS, and the question */
+    int64_t choices;
+    const int64_t *lengths;       /* [choices] tokens of each, at least 1 */
+    const int32_t *const *tokens; /* [choices] arrays of so many tokens */
+} ewc_choice_item;
+
+/* Scores choices: log_likelihoods[c] = sum of log p of the choice's tokens, each given the prefix and the choice's tokens before it, item
+ * after item, choice after choice. The prefix goes through the model once, and short items go through together; the results are those
+ * of ewc_model_evaluate on prefix and choice alone, up to rounding. log_probabilities: log p of every token of every choice in the same
+ * order, or NULL. Nothing is written on failure; the text names item, choice and token, all counted from 0. A residual hook sees the
+ * rows as they are packed: each prefix without its last token, then for each choice that token and the choice without its last. */
+EWC_API ewc_status ewc_model_score_choices(ewc_model *model, int64_t count, const ewc_choice_item *items,
+                                           double *log_likelihoods, float *log_probabilities);
+
 /* Loss and gradient of  (1/normalizer) * sum_b w_b sum_t -log p  for hosts that do their own optimisation and for tests.
  * normalizer <= 0: the number of scored tokens. gradient: [parameter_count], flat order, overwritten.
  * evaluation may be NULL. */

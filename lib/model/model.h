@@ -74,6 +74,12 @@ typedef struct ewci_pass {
 /* Shapes, ids in range, document starts in order: fails with the place. *scored = number of targets >= 0. */
 ewc_status ewci_batch_check(ewc_model *model, const ewc_batch *batch, int64_t *scored);
 
+/* Checks multiple-choice items; fails with the place. *tokens = number of all choices' tokens. */
+ewc_status ewci_choices_check(ewc_model *model, int64_t count, const ewc_choice_item *items, int64_t *tokens);
+
+/* log p of each token of each choice of items that were checked, one after the other; partly written when it fails. */
+ewc_status ewci_choices_score(ewc_model *model, int64_t count, const ewc_choice_item *items, float *log_probabilities);
+
 /* row_weight[B*L] = scale * w_b where scored, 0 elsewhere. */
 void ewci_row_weights(const ewc_batch *batch, double scale, float *row_weight);
 

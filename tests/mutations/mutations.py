@@ -20,6 +20,7 @@ class Mutation:
 UPDATE, STEP, SCHEDULE = "lib/cpu/kernels/update.c", "lib/train/step.c", "lib/train/schedule.c"
 NORM, ROPE = "lib/cpu/kernels/rmsnorm.c", "lib/cpu/kernels/rope.c"
 ATTENTION, LOSS = "lib/cpu/kernels/attention.c", "lib/cpu/kernels/cross_entropy.c"
+PREFIX = "lib/cpu/attention_fwd.c"
 ESTIMATE = "lib/train/fisher_estimate.c"
 SAFETENSORS = "lib/io/safetensors.c"
 FORWARD, BACKWARD, HEAD = "lib/model/forward.c", "lib/model/backward.c", "lib/model/head.c"
@@ -194,6 +195,23 @@ MUTATIONS = [
     # ---- checkpoints
     Mutation("config: without layer_types the odd layers slide", "lib/io/config.c", "sliding[i] = i % 2 == 0;",
              "sliding[i] = i % 2 == 1;"),
+    # ---- multiple choice
+    Mutation("choices: positions do not count the prefix", "lib/model/run.c", "positions[i] += prefix_end[i] - prefix_start[i];",
+             "(void)prefix_end;", ("api/test_choices",)),
+    Mutation("choices: a choice does not begin with the prefix's last token", "lib/model/choices.c",
+             "p->tokens[first] = x->prefix[shared];", "p->tokens[first] = x->prefix[0];", ("api/test_choices",)),
+    Mutation("choices: they see each other", "lib/model/choices.c", "p->document_start[row] = (int32_t)p->rows;",
+             "p->document_start[row] = (int32_t)(prefix_end > prefix_start ? prefix_end : p->rows);", ("api/test_choices",)),
+    Mutation("prefix: the window reaches one key too far", PREFIX, "? next - a->window + 1 : start", "? next - a->window : start",
+             ("ops/test_attention_prefix", "api/test_choices"), reduced=True),
+    Mutation("prefix: its last key is not seen", PREFIX, "a->prefix_end[first] - 1 - (int32_t)start", "a->prefix_end[first] - 2 - (int32_t)start",
+             ("ops/test_attention_prefix", "api/test_choices")),
+    Mutation("prefix: queries of a short window are not masked", PREFIX, "strip.seen_first = strip.lowest[l];", "(void)strip;",
+             ("ops/test_attention_prefix",)),
+    Mutation("prefix: queries outside of it see it", PREFIX, "query >= first && query < end", "query >= 0",
+             ("ops/test_attention_prefix",)),
+    Mutation("prefix: documents of different ones together", PREFIX, "a->prefix_start[i] == a->prefix_start[first] && a->prefix_end[i] == a->prefix_end[first]", "true",
+             ("ops/test_attention_prefix",)),
     # ---- threads
     Mutation("products: OpenBLAS without the lock", "lib/cpu/openblas_lock.c", "pthread_mutex_lock(&table);", "",
              ("ops/test_concurrent_products",), times=2),
