@@ -48,6 +48,8 @@ MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
 # The serial OpenBLAS as an archive: it becomes a private part of the library (docs/dependencies.md says why).
 OPENBLAS_A ?= $(firstword $(wildcard /usr/lib/$(MULTIARCH)/openblas-serial/libopenblas.a \
 	$(shell $(PKG_CONFIG) --variable=libdir openblas 2>/dev/null)/libopenblas.a))
+# 1: products in bf16 through oneDNN can be chosen (ewc_context_options.products); the libraries then need libdnnl.
+ONEDNN ?= 0
 OPENBLAS_CFLAGS ?= $(addprefix -isystem ,$(firstword $(wildcard /usr/include/$(MULTIARCH)/openblas-serial) \
 	$(shell $(PKG_CONFIG) --variable=includedir openblas 2>/dev/null)))
 # What the library calls in OpenBLAS; all its other symbols become local.
@@ -65,6 +67,10 @@ WARNINGS += -Werror
 endif
 
 DEFINES := -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE
+ifeq ($(ONEDNN),1)
+DEFINES += -DEWCI_ONEDNN=1
+ONEDNN_LIBS ?= -ldnnl
+endif
 BASE := $(OPTIMIZE) -fPIC -fvisibility=hidden -fno-math-errno -fno-trapping-math -MMD -MP
 ifneq ($(SANITIZE),)
 BASE += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -72,6 +78,9 @@ SANITIZE_LDFLAGS := -fsanitize=$(SANITIZE)
 endif
 # ThreadSanitizer does not see the synchronisation inside libgomp: that build uses POSIX threads.
 ifneq ($(filter thread,$(SANITIZE)),)
+ifeq ($(ONEDNN),1)
+$(error oneDNN uses OpenMP, which ThreadSanitizer cannot follow: build with ONEDNN=0)
+endif
 DEFINES += -DEWCI_THREADS_PTHREAD
 THREADS := -pthread
 else
@@ -86,7 +95,7 @@ KERNEL_FLAGS = $(C_FLAGS) $(LIB_WARNINGS) -fopenmp-simd -Iinclude -Ilib
 TEST_FLAGS = $(C_FLAGS) $(CONTRACT) -pthread -Iinclude -Ilib -Itests
 EXAMPLE_FLAGS = $(C_FLAGS) $(CONTRACT) -Iinclude
 CXX_FLAGS = -std=c++17 $(BASE) $(if $(SANITIZE),-fno-sanitize=vptr) $(WARNINGS) $(CPPFLAGS) $(CXXFLAGS) -Iinclude
-LIBRARIES := -lcjson -lz $(THREADS) -lm
+LIBRARIES := -lcjson -lz $(ONEDNN_LIBS) $(THREADS) -lm
 # Without SentencePiece the driver is built all the same; its tokenize command then says what is missing.
 SENTENCEPIECE_LIBS ?= $(if $(shell $(PKG_CONFIG) --exists sentencepiece 2>/dev/null && echo yes),-lsentencepiece)
 
@@ -368,7 +377,8 @@ install: all ## Install header, libraries, pkg-config file and ewc-cpt under DES
 	install -m 755 $(SHARED) $(INSTALLED_LIBRARY)/
 	ln -sf $(notdir $(SHARED)) $(INSTALLED_LIBRARY)/$(SONAME)
 	ln -sf $(SONAME) $(INSTALLED_LIBRARY)/libewc.so
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' lib/libewc.pc.in \
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+		-e 's|@ONEDNN_LIBS@|$(ONEDNN_LIBS)|' lib/libewc.pc.in \
 		> $(INSTALLED_LIBRARY)/pkgconfig/libewc.pc
 	$(if $(CPT),install -m 755 $(CPT) $(DESTDIR)$(PREFIX)/bin/)
 

@@ -81,6 +81,12 @@ typedef enum ewc_instruction_set {
     EWC_ISA_AVX512 = 3
 } ewc_instruction_set;
 
+/* Matrix products of the model: what their operands are rounded to. Sums are in f32, and so is all the rest (weights, attention,
+ * norms, softmax, loss, update). BF16 rounds the operands to nearest even, treats numbers below 2^-126 as zero, and pays where the
+ * processor has AMX. It runs through oneDNN, if the library was built with it (make ONEDNN=1); which asks the system for the use of
+ * AMX, for this process. */
+typedef enum ewc_products { EWC_PRODUCTS_F32 = 0, EWC_PRODUCTS_BF16 = 1 } ewc_products;
+
 typedef struct ewc_context_options {
     size_t struct_size;
     const char *device;                  /* "cpu" (default) */
@@ -95,6 +101,7 @@ typedef struct ewc_context_options {
     /* Both or neither. `bytes` > 0; result aligned to 64 bytes, or NULL when there is no memory. */
     void *(*allocate)(void *user, size_t bytes);
     void (*release)(void *user, void *pointer);
+    ewc_products products; /* default F32; BF16 where it cannot be had: EWC_ERROR_UNSUPPORTED */
 } ewc_context_options;
 
 typedef struct ewc_context_info {
@@ -108,6 +115,9 @@ typedef struct ewc_context_info {
     int threads;
     int64_t memory_bytes;           /* physical memory */
     int64_t memory_available_bytes; /* of it, available now */
+    ewc_products products;          /* what matrix products round their operands to */
+    char products_through[64];      /* "OpenBLAS SkylakeX", "oneDNN 2.6.3 brg:avx512_core_amx_bf16" */
+    int64_t products_bytes;         /* held by the context for converted operands; 0 with F32 */
 } ewc_context_info;
 
 EWC_API void ewc_context_options_default(ewc_context_options *options);

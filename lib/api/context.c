@@ -32,6 +32,8 @@ static ewc_status check_options(const ewc_context_options *o)
     if (o->threads < 0 || o->threads > MOST_THREADS)
         return ewci_fail(NULL, EWC_ERROR_ARGUMENT, "threads: expected 0 (all processors) to %d, found %d", MOST_THREADS,
                          o->threads);
+    if ((unsigned)o->products > EWC_PRODUCTS_BF16)
+        return ewci_fail(NULL, EWC_ERROR_ARGUMENT, "products: expected an ewc_products, found %d", (int)o->products);
     if ((o->allocate == NULL) != (o->release == NULL))
         return ewci_fail(NULL, EWC_ERROR_ARGUMENT, "allocate, release: expected both or neither");
     return EWC_OK;

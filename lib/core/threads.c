@@ -40,6 +40,11 @@ void ewci_parallel(int threads, ewci_parallel_body body, void *argument)
     for (int i = 1; i <= started; i++) pthread_join(handles[i], NULL);
 }
 
+void ewci_alone(void (*body)(void *argument), void *argument)
+{
+    body(argument);
+}
+
 #else
 #include <omp.h>
 
@@ -53,6 +58,16 @@ void ewci_parallel(int threads, ewci_parallel_body body, void *argument)
     {
         int team = omp_get_num_threads();
         for (int i = omp_get_thread_num(); i < threads; i += team) body(argument, i, threads);
+    }
+}
+
+/* The number of threads is a property of the region, which ends with the call. */
+void ewci_alone(void (*body)(void *argument), void *argument)
+{
+#pragma omp parallel num_threads(1)
+    {
+        omp_set_num_threads(1);
+        body(argument);
     }
 }
 

@@ -14,6 +14,10 @@ typedef void (*ewci_parallel_body)(void *argument, int index, int count);
  * (1 when that is less). */
 void ewci_parallel(int threads, ewci_parallel_body body, void *argument);
 
+/* Calls body(argument) so that a library which uses OpenMP by itself takes the calling thread alone, inside ewci_parallel or outside;
+ * the caller's own settings stay as they are. (The build over POSIX threads does not include such libraries.) */
+void ewci_alone(void (*body)(void *argument), void *argument);
+
 /* How many of `threads` threads the system lets this process run at the same time, the caller's included: tried out. The runtime
  * behind ewci_parallel ends the process when it cannot start one, so this is asked before. */
 int ewci_threads_startable(int threads);

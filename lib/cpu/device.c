@@ -7,6 +7,7 @@
 #include "core/memory.h"
 #include "core/status.h"
 #include "core/system.h"
+#include "cpu/gemm_bf16.h"
 #include "cpu/operations.h"
 #include "cpu/processor.h"
 
@@ -44,8 +45,9 @@ static ewc_status choose_kernels(ewc_context *ctx, ewc_instruction_set wanted, c
                      wanted == EWC_ISA_AVX2 ? "AVX2" : "AVX-512");
 }
 
-/* Two sizes, since OpenBLAS has kernels of their own for small matrices, and the three forms that training uses. */
-static ewc_status check_product(ewc_context *ctx, int64_t m, int64_t n, int64_t k, int form)
+/* Two sizes, since OpenBLAS has kernels of their own for small matrices, and the three forms that training uses. With a device:
+ * through its bf16 products, in which the numbers are exact too. */
+static ewc_status check_product(ewc_context *ctx, ewci_device *bf16, int64_t m, int64_t n, int64_t k, int form)
 {
     const bool transpose_a = form == 2, transpose_b = form == 1;
     float *a = NULL, *b, *c;
@@ -55,7 +57,12 @@ static ewc_status check_product(ewc_context *ctx, int64_t m, int64_t n, int64_t 
     c = b + n * k;
     for (int64_t i = 0; i < m * k; i++) a[i] = (float)(i * 7 % 11 - 5);
     for (int64_t i = 0; i < n * k; i++) b[i] = (float)(i * 5 % 13 - 6);
-    ewci_sgemm(transpose_a, transpose_b, m, n, k, 1.0F, a, transpose_a ? m : k, b, transpose_b ? k : n, 0.0F, c, n);
+    const int64_t lda = transpose_a ? m : k, ldb = transpose_b ? k : n;
+    ewc_status status = EWC_OK;
+    if (bf16 == NULL)
+        ewci_sgemm(transpose_a, transpose_b, m, n, k, 1.0F, a, lda, b, ldb, 0.0F, c, n);
+    else
+        status = ewci_cpu_gemm(bf16, transpose_a, transpose_b, m, n, k, a, lda, b, ldb, c, n, false);
     int64_t wrong = 0;
     for (int64_t i = 0; i < m; i += 5) { /* every place in a kernel's register tile is met */
         for (int64_t j = 0; j < n; j++) {
@@ -66,7 +73,11 @@ static ewc_status check_product(ewc_context *ctx, int64_t m, int64_t n, int64_t 
         }
     }
     ewci_free(ctx, a);
-    if (wrong == 0) return EWC_OK;
+    if (status != EWC_OK || wrong == 0) return status;
+    if (bf16 != NULL)
+        return ewci_fail(ctx, EWC_ERROR_DEVICE,
+                         "%s computes wrong bf16 products here: %lld elements of a test; use EWC_PRODUCTS_F32",
+                         ewci_bf16_name(bf16->bf16), (long long)wrong);
     return ewci_fail(
         ctx, EWC_ERROR_DEVICE,
         "OpenBLAS (%s kernels) computes wrong products here: %lld elements of a test; set OPENBLAS_CORETYPE "
@@ -75,13 +86,19 @@ static ewc_status check_product(ewc_context *ctx, int64_t m, int64_t n, int64_t 
 }
 
 /* A wrong product means a miscompiled or misdetected BLAS: better refused than trained with. */
-static ewc_status check_products(ewc_context *ctx)
+static ewc_status check_products(ewc_context *ctx, ewci_device *bf16)
 {
     for (int form = 0; form < 3; form++) {
-        EWCI_TRY(check_product(ctx, 33, 18, 29, form));
-        EWCI_TRY(check_product(ctx, 101, 97, 113, form));
+        EWCI_TRY(check_product(ctx, bf16, 33, 18, 29, form));
+        EWCI_TRY(check_product(ctx, bf16, 101, 97, 113, form));
     }
     return EWC_OK;
+}
+
+static ewc_status open_bf16(ewci_device *device)
+{
+    EWCI_TRY(ewci_bf16_open(device->ctx, &device->bf16));
+    return check_products(device->ctx, device);
 }
 
 static ewc_status check_threads(ewc_context *ctx)
@@ -108,7 +125,7 @@ ewc_status ewci_cpu_open(ewc_context *ctx, const ewc_context_options *options, e
     const ewci_kernels *kernels;
     void *memory;
     EWCI_TRY(choose_kernels(ctx, options->instruction_set, &kernels));
-    EWCI_TRY(check_products(ctx));
+    EWCI_TRY(check_products(ctx, NULL));
     EWCI_TRY(check_threads(ctx));
     EWCI_TRY(ewci_alloc_array(ctx, 1, sizeof(ewci_device), "the device", &memory));
     ewci_device *device = memory;
@@ -120,6 +137,11 @@ ewc_status ewci_cpu_open(ewc_context *ctx, const ewc_context_options *options, e
         return status;
     }
     device->tiles = memory;
+    if (options->products == EWC_PRODUCTS_BF16) status = open_bf16(device);
+    if (status != EWC_OK) {
+        ewci_cpu_close(device);
+        return status;
+    }
     device->blas_kernels_expected = kernels_as_expected();
     if (!device->blas_kernels_expected)
         ewci_log(ctx, EWC_LOG_WARNING,
@@ -139,6 +161,7 @@ int ewci_team(const ewci_device *device, int64_t elements)
 void ewci_cpu_close(ewci_device *device)
 {
     if (device == NULL) return;
+    ewci_bf16_close(device->ctx, device->bf16);
     ewci_free(device->ctx, device->tiles);
     ewci_free(device->ctx, device);
 }
@@ -152,6 +175,13 @@ void ewci_cpu_describe(const ewci_device *device, ewc_context_info *info)
     snprintf(info->blas_kernels, sizeof info->blas_kernels, "%.30s", openblas_get_corename());
     info->blas_kernels_expected = device->blas_kernels_expected;
     info->threads = device->threads;
+    info->products = device->bf16 != NULL ? EWC_PRODUCTS_BF16 : EWC_PRODUCTS_F32;
+    if (device->bf16 != NULL) {
+        snprintf(info->products_through, sizeof info->products_through, "%s", ewci_bf16_name(device->bf16));
+        info->products_bytes = ewci_bf16_bytes(device);
+    } else {
+        snprintf(info->products_through, sizeof info->products_through, "OpenBLAS %.40s", openblas_get_corename());
+    }
     info->memory_bytes = ewci_memory_total();
     info->memory_available_bytes = ewci_memory_available();
 }

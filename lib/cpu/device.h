@@ -20,7 +20,8 @@ struct ewci_device {
     int64_t share; /* elements that are worth a thread of their own; tests set 1, so that small work is divided too */
     const ewci_kernels *kernels;
     int blas_kernels_expected;
-    float *tiles; /* [threads, EWCI_TILE]: one thread's tile of a product that is used up while in cache */
+    struct ewci_bf16 *bf16; /* products in bf16, NULL: in f32 */
+    float *tiles;           /* [threads, EWCI_TILE]: one thread's tile of a product that is used up while in cache */
 };
 
 /* Single-threaded product on slices that the caller divides: C[m,n] = op(A) op(B) (+ C); row-major, any sizes. Safe to call from

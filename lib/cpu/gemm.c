@@ -7,6 +7,7 @@
 
 #include "core/status.h"
 #include "cpu/device.h"
+#include "cpu/gemm_bf16.h"
 #include "cpu/operations.h"
 
 /* OpenBLAS has buffers for 50 concurrent calls before it complains. */
@@ -81,6 +82,8 @@ ewc_status ewci_cpu_gemm(ewci_device *device, bool transpose_a, bool transpose_b
         return ewci_fail(device->ctx, EWC_ERROR_UNSUPPORTED,
                          "a product of %lld x %lld x %lld is beyond 32-bit BLAS: use smaller micro-batches",
                          (long long)m, (long long)n, (long long)k);
+    if (device->bf16 != NULL && k > 0)
+        return ewci_bf16_gemm(device, transpose_a, transpose_b, m, n, k, a, lda, b, ldb, c, ldc, accumulate);
     int threads = device->threads < MOST_SLICES ? device->threads : MOST_SLICES;
     if ((double)m * (double)n * (double)k < SMALL_PRODUCT) threads = 1;
     choose_grid(&p, threads);

@@ -2,6 +2,7 @@
  *
  * Threads own rows of F. Each computes the product tile by tile and squares a tile into F while it is in cache. */
 #include "cpu/device.h"
+#include "cpu/gemm_bf16.h"
 #include "cpu/operations.h"
 
 typedef struct product {
@@ -34,6 +35,7 @@ static void run_slice(void *argument, int index, int count)
 ewc_status ewci_cpu_gemm_square(ewci_device *device, int64_t m, int64_t n, int64_t k, const void *a, int64_t lda,
                                 const void *b, int64_t ldb, float weight, float *fisher)
 {
+    if (device->bf16 != NULL && k > 0) return ewci_bf16_gemm_square(device, m, n, k, a, lda, b, ldb, weight, fisher);
     product p = {device, m, n, k, lda, ldb, a, b, weight, fisher};
     if (m > 0 && n > 0) ewci_parallel(ewci_team(device, m * n * (k / 16 + 1)), run_slice, &p);
     return EWC_OK;

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,12 +67,36 @@ static void wrong_options_are_refused_by_name(void **state)
     options.instruction_set = (ewc_instruction_set)77;
     refused(&options, EWC_ERROR_ARGUMENT, "instruction_set");
     options = with_defaults();
+    options.products = (ewc_products)2;
+    refused(&options, EWC_ERROR_ARGUMENT, "products");
+    options = with_defaults();
     options.release = (void (*)(void *, void *))abort;
     refused(&options, EWC_ERROR_ARGUMENT, "allocate");
     options = with_defaults();
     options.struct_size = 0;
     refused(&options, EWC_ERROR_ARGUMENT, "struct_size");
     assert_int_equal(ewc_context_create(&options, NULL), EWC_ERROR_ARGUMENT);
+}
+
+/* Where they were not built in, or the processor has none, the text says so and what to do. */
+static void bf16_products_are_had_or_refused_by_name(void **state)
+{
+    (void)state;
+    ewc_context_options options = with_defaults();
+    ewc_context *context = NULL;
+    ewc_context_info info = {.struct_size = sizeof info};
+    options.products = EWC_PRODUCTS_BF16;
+    if (ewc_context_create(&options, &context) != EWC_OK) {
+        refused(&options, EWC_ERROR_UNSUPPORTED, "products");
+        refused(&options, EWC_ERROR_UNSUPPORTED, "EWC_PRODUCTS_F32");
+        assert_int_equal(ewc_context_create(NULL, &context), EWC_OK);
+    }
+    assert_int_equal(ewc_context_describe(context, &info), EWC_OK);
+    bool bf16 = info.products == EWC_PRODUCTS_BF16;
+    assert_true(bf16 || info.products == EWC_PRODUCTS_F32);
+    assert_non_null(strstr(info.products_through, bf16 ? "oneDNN" : "OpenBLAS"));
+    assert_int_equal(info.products_bytes > 0, bf16);
+    ewc_context_destroy(context);
 }
 
 static void programs_of_other_versions_are_understood(void **state)
@@ -212,6 +237,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_make_a_context),
         cmocka_unit_test(wrong_options_are_refused_by_name),
+        cmocka_unit_test(bf16_products_are_had_or_refused_by_name),
         cmocka_unit_test(programs_of_other_versions_are_understood),
         cmocka_unit_test(a_context_describes_itself),
         cmocka_unit_test(the_hosts_allocator_gives_everything_and_gets_it_back),

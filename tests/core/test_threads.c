@@ -41,6 +41,43 @@ static void every_index_runs_once_and_knows_the_count(void **state)
     }
 }
 
+#ifndef EWCI_THREADS_PTHREAD
+#include <omp.h>
+
+static void note_setting(void *argument)
+{
+    *(int *)argument = omp_get_max_threads();
+}
+
+static void note_settings(void *argument, int index, int count)
+{
+    int *inside = argument, before = omp_get_max_threads();
+    (void)count;
+    ewci_alone(note_setting, &inside[index]);
+    if (omp_get_max_threads() != before) inside[index] = -1;
+}
+
+static void openmp_is_alone_in_a_call_and_as_before_after_it(void **state)
+{
+    (void)state;
+    const int outside = omp_get_max_threads();
+    omp_set_num_threads(5);
+    for (int threads = 1; threads <= 3; threads++) {
+        int inside[3] = {0};
+        ewci_parallel(threads, note_settings, inside);
+        for (int i = 0; i < threads; i++) assert_int_equal(inside[i], 1);
+        assert_int_equal(omp_get_max_threads(), 5);
+    }
+    omp_set_num_threads(outside);
+}
+#else
+static void openmp_is_alone_in_a_call_and_as_before_after_it(void **state)
+{
+    (void)state;
+    skip();
+}
+#endif
+
 static void fewer_than_one_thread_is_one(void **state)
 {
     (void)state;
@@ -151,6 +188,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_index_runs_once_and_knows_the_count),
+        cmocka_unit_test(openmp_is_alone_in_a_call_and_as_before_after_it),
         cmocka_unit_test(fewer_than_one_thread_is_one),
         cmocka_unit_test(threads_of_the_host_have_regions_of_their_own),
         cmocka_unit_test(a_region_inside_a_region_runs_every_index),

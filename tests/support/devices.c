@@ -19,7 +19,7 @@ int device_has(ewc_instruction_set set)
     return 1;
 }
 
-opened_device *device_open(ewc_instruction_set set, int threads)
+static opened_device *prepare(ewc_instruction_set set, int threads)
 {
     opened_device *opened = calloc(1, sizeof *opened);
     assert_non_null(opened);
@@ -27,12 +27,35 @@ opened_device *device_open(ewc_instruction_set set, int threads)
     opened->ctx.options.instruction_set = set;
     opened->ctx.threads = threads;
     opened->ctx.ops = &ewci_cpu_ops;
-    ewc_status status = ewci_cpu_open(&opened->ctx, &opened->ctx.options, &opened->device);
+    return opened;
+}
+
+static opened_device *finish(opened_device *opened, ewc_status status)
+{
     if (status != EWC_OK) print_error("%s\n", opened->ctx.error);
     assert_int_equal(status, EWC_OK);
     opened->ctx.device = opened->device;
     opened->device->share = 1;
     return opened;
+}
+
+opened_device *device_open(ewc_instruction_set set, int threads)
+{
+    opened_device *opened = prepare(set, threads);
+    return finish(opened, ewci_cpu_open(&opened->ctx, &opened->ctx.options, &opened->device));
+}
+
+opened_device *device_open_bf16(ewc_instruction_set set, int threads)
+{
+    opened_device *opened = prepare(set, threads);
+    opened->ctx.options.products = EWC_PRODUCTS_BF16;
+    ewc_status status = ewci_cpu_open(&opened->ctx, &opened->ctx.options, &opened->device);
+    if (status == EWC_ERROR_UNSUPPORTED) {
+        print_message("# %s\n", opened->ctx.error);
+        free(opened);
+        skip();
+    }
+    return finish(opened, status);
 }
 
 void device_close(opened_device *opened)

@@ -15,6 +15,8 @@ typedef struct opened_device {
     ewci_device *device;
 } opened_device;
 opened_device *device_open(ewc_instruction_set set, int threads);
+/* The same with products in bf16; skips the test where they cannot be had: not built in, or no processor for them. */
+opened_device *device_open_bf16(ewc_instruction_set set, int threads);
 void device_close(opened_device *opened);
 
 /* Does the processor have the instruction set? */

@@ -15,6 +15,8 @@
 #include "cpu/kernels/update_parameters.h"
 #include "libewc.h"
 
+enum { EWCI_TURN_BLOCK = 64 };
+
 /* X(result, name, arguments) */
 #define EWCI_KERNEL_LIST(X)                                                                                                     \
     /* rows.c: y = scale x; y += scale x; f += weight x^2 */                                                                    \
@@ -69,7 +71,10 @@
     /* convert.c */                                                                                                             \
     X(void, f32_of_bf16, (float *restrict y, const uint16_t *restrict x, int64_t n))                                            \
     X(void, f32_of_f16, (float *restrict y, const uint16_t *restrict x, int64_t n))                                             \
-    X(void, bf16_of_f32, (uint16_t *restrict y, const float *restrict x, int64_t n))
+    X(void, bf16_of_f32, (uint16_t *restrict y, const float *restrict x, int64_t n))                                            \
+    /* gemm_bf16.c: y[j,i] = x[i,j] rounded; rows, columns <= EWCI_TURN_BLOCK; an odd last row gets a zero beside it */         \
+    X(void, bf16_turn_block,                                                                                                    \
+      (uint16_t *restrict y, int64_t ldy, const float *restrict x, int64_t ldx, int64_t rows, int64_t columns))
 
 typedef struct ewci_kernels {
     const char *name; /* of the instruction set */
