@@ -282,11 +282,14 @@ SELECTED_PROGRAMS = $(sort $(call selected,$(TEST_PROGRAMS)))
 # Sanitizer builds are not installed: the scripts on building and installing are for the ordinary build.
 SELECTED_SCRIPTS = $(sort $(call selected,$(if $(SANITIZE),$(filter-out tests/build/%,$(TEST_SCRIPTS)),$(TEST_SCRIPTS))))
 
+# The benchmark that a script tests.
+BENCH_TESTED = $(if $(filter tests/build/test_bench.sh,$(SELECTED_SCRIPTS)),$(BUILD)/bench-step)
+
 .PHONY: tests
 tests: $(TEST_PROGRAMS) ## Build all test programs without running them
 
 .PHONY: check
-check: $(if $(T),$(if $(SELECTED_SCRIPTS),all),all) $(SELECTED_PROGRAMS) ## Build and run the tests; T="ops/test_rope io/" runs a part
+check: $(if $(T),$(if $(SELECTED_SCRIPTS),all),all) $(SELECTED_PROGRAMS) $(BENCH_TESTED) ## Build and run the tests; T="ops/test_rope io/" runs a part
 	@BUILD=$(BUILD) TEST_JOBS=$(TEST_JOBS) tests/run $(SELECTED_PROGRAMS) $(SELECTED_SCRIPTS)
 
 .PHONY: asan
@@ -359,6 +362,10 @@ demo: all ## Learn Lithuanian without forgetting English: the demonstration, abo
 .PHONY: bench
 bench: $(BENCH_PROGRAMS) ## Build and run the benchmarks
 	@for program in $(BENCH_PROGRAMS); do $$program || exit 1; done
+
+.PHONY: bench-peer
+bench-peer: $(BUILD)/bench-step ## Time a step beside transformers and PyTorch; INSTALL=1 gets them, PEER="--shapes S" and more: bench/peer/compare.py
+	@EWC_BUILD=$(abspath $(BUILD)) INSTALL=$(INSTALL) bench/peer/run.sh $(PEER)
 
 $(BENCH_PROGRAMS): $(BUILD)/bench-%: $(BUILD)/bench/%.o $(BENCH_SUPPORT:%.c=$(BUILD)/%.o) $(INTERNAL) $(TEST_BLAS)
 	$(call say,LD)

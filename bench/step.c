@@ -286,18 +286,25 @@ static cJSON *json_of(const bench *b)
     return json;
 }
 
-static void write_json(const bench *b, const char *path)
+/* Opened before anything is measured. */
+static FILE *open_json(const char *path)
+{
+    FILE *file = path == NULL ? NULL : fopen(path, "w");
+    if (path == NULL || file != NULL) return file;
+    fprintf(stderr, "%s cannot be written\n", path);
+    exit(1);
+}
+
+static int write_json(const bench *b, FILE *file)
 {
     cJSON *json = json_of(b);
     char *text = cJSON_Print(json);
-    FILE *file = text == NULL ? NULL : fopen(path, "w");
-    int failed = file == NULL || fprintf(file, "%s\n", text) < 0;
-    if (file != NULL && fclose(file) != 0) failed = 1;
+    int failed = text == NULL || fprintf(file, "%s\n", text) < 0;
+    if (fclose(file) != 0) failed = 1;
     free(text);
     cJSON_Delete(json);
-    if (!failed) return;
-    fprintf(stderr, "%s cannot be written\n", path);
-    exit(1);
+    if (failed) fprintf(stderr, "the JSON file could not be written\n");
+    return failed;
 }
 
 int main(int argc, char **argv)
@@ -306,6 +313,7 @@ int main(int argc, char **argv)
     bench_options options = {.recompute = EWC_RECOMPUTE_ELEMENTWISE};
     bench_parse(argc, argv, &options);
     b.shape = bench_shape_named(options.shape);
+    FILE *json = open_json(options.json);
     b.recompute = (ewc_recompute)options.recompute;
     b.tokens = b.shape->sequences * b.shape->length;
     b.repetitions = options.repetitions > 0 ? options.repetitions : 7;
@@ -326,7 +334,7 @@ int main(int argc, char **argv)
     measure(&b, &batch);
     print_phases(&b);
     print_summary(&b);
-    if (options.json != NULL) write_json(&b, options.json);
+    int failed = json != NULL && write_json(&b, json);
     for (int k = 0; k < TRAFFIC_ARRAYS; k++) ewci_free(b.context, b.arrays[k]);
     ewc_trainer_destroy(b.trainer);
     ewc_anchor_destroy(b.anchor);
@@ -334,5 +342,5 @@ int main(int argc, char **argv)
     ewc_model_destroy(b.model);
     ewc_context_destroy(b.context);
     free(ids);
-    return 0;
+    return failed;
 }

@@ -9,16 +9,7 @@ case ${1:-} in
 *.py) program=$1; shift ;;
 esac
 
-if [ -z "${EWC_PYTHON:-}" ]; then
-    environment=${XDG_CACHE_HOME:-$HOME/.cache}/libewc/venv
-    stamp=$environment/requirements.installed
-    if ! cmp -s "$here/requirements.txt" "$stamp"; then
-        echo "Installing the packages of tests/transformers/requirements.txt into $environment" \
-            "(about 3 GB to download, 6 GB on disk)" >&2
-        python3 -m venv "$environment"
-        "$environment/bin/python" -m pip install --quiet --no-deps -r "$here/requirements.txt"
-        cp "$here/requirements.txt" "$stamp"
-    fi
-    EWC_PYTHON=$environment/bin/python
-fi
-HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1 exec "$EWC_PYTHON" "$here/$program" "$@"
+environment_scripts=$here
+. "$here/environment.sh"
+environment_install
+environment_run "$here/$program" "$@"
