@@ -361,7 +361,8 @@ demo: all ## Learn Lithuanian without forgetting English: the demonstration, abo
 
 .PHONY: bench
 bench: $(BENCH_PROGRAMS) ## Build and run the benchmarks
-	@for program in $(BENCH_PROGRAMS); do $$program || exit 1; done
+	@for program in $(filter-out %/bench-step,$(BENCH_PROGRAMS)); do $$program || exit 1; done
+	@for shape in S M G; do $(BUILD)/bench-step --shape $$shape || exit 1; done
 
 .PHONY: bench-peer
 bench-peer: $(BUILD)/bench-step ## Time a step beside transformers and PyTorch; INSTALL=1 gets them, PEER="--shapes S" and more: bench/peer/compare.py
