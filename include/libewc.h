@@ -109,14 +109,14 @@ typedef struct ewc_context_info {
     char device[32];           /* "cpu" */
     char processor[96];        /* the processor's own name */
     char instruction_set[16];  /* "portable", "avx2", "avx512" */
-    char blas[96];             /* library and version of the matrix products */
+    char blas[96];             /* library and version of the BLAS: small products, and all of them without AVX2 */
     char blas_kernels[32];     /* the kernels it chose, e.g. "SkylakeX" */
     int blas_kernels_expected; /* 0: not the ones this processor should run (a warning was logged) */
     int threads;
     int64_t memory_bytes;           /* physical memory */
     int64_t memory_available_bytes; /* of it, available now */
     ewc_products products;          /* what matrix products round their operands to */
-    char products_through[64];      /* "OpenBLAS SkylakeX", "oneDNN 2.6.3 brg:avx512_core_amx_bf16" */
+    char products_through[64];      /* "libewc avx512", "OpenBLAS Nehalem", "oneDNN 2.6.3 brg:avx512_core_amx_bf16" */
     int64_t products_bytes;         /* held by the context for converted operands; 0 with F32 */
 } ewc_context_info;
 

@@ -8,6 +8,7 @@
 #include "core/status.h"
 #include "core/system.h"
 #include "cpu/gemm_bf16.h"
+#include "cpu/gemm_slice.h"
 #include "cpu/operations.h"
 #include "cpu/processor.h"
 
@@ -130,13 +131,14 @@ ewc_status ewci_cpu_open(ewc_context *ctx, const ewc_context_options *options, e
     EWCI_TRY(ewci_alloc_array(ctx, 1, sizeof(ewci_device), "the device", &memory));
     ewci_device *device = memory;
     *device = (ewci_device){.ctx = ctx, .threads = ctx->threads, .share = SHARE, .kernels = kernels};
-    ewc_status status =
-        ewci_alloc(ctx, (size_t)ctx->threads * EWCI_TILE * sizeof(float), "the threads' tiles", &memory);
+    size_t floats = EWCI_TILE + (kernels->gemm != NULL ? EWCI_GEMM_PANELS : 0);
+    ewc_status status = ewci_alloc(ctx, (size_t)ctx->threads * floats * sizeof(float), "the threads' tiles", &memory);
     if (status != EWC_OK) {
         ewci_free(ctx, device);
         return status;
     }
     device->tiles = memory;
+    device->panels = device->tiles + (size_t)ctx->threads * EWCI_TILE;
     if (options->products == EWC_PRODUCTS_BF16) status = open_bf16(device);
     if (status != EWC_OK) {
         ewci_cpu_close(device);
@@ -179,6 +181,8 @@ void ewci_cpu_describe(const ewci_device *device, ewc_context_info *info)
     if (device->bf16 != NULL) {
         snprintf(info->products_through, sizeof info->products_through, "%s", ewci_bf16_name(device->bf16));
         info->products_bytes = ewci_bf16_bytes(device);
+    } else if (device->kernels->gemm != NULL) {
+        snprintf(info->products_through, sizeof info->products_through, "libewc %s", device->kernels->name);
     } else {
         snprintf(info->products_through, sizeof info->products_through, "OpenBLAS %.40s", openblas_get_corename());
     }

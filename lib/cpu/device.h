@@ -7,8 +7,8 @@
 #include "cpu/kernels/kernels.h"
 #include "ops.h"
 
-/* Elements of a tile: 256 x 512, half a megabyte. */
-enum { EWCI_TILE_ROWS = 256, EWCI_TILE_COLUMNS = 512, EWCI_TILE = EWCI_TILE_ROWS * EWCI_TILE_COLUMNS };
+/* Elements of a tile: half a megabyte, a multiple of what products compute at a time. */
+enum { EWCI_TILE_ROWS = 240, EWCI_TILE_COLUMNS = 512, EWCI_TILE = EWCI_TILE_ROWS * EWCI_TILE_COLUMNS };
 
 /* Threads worth starting for work on so many elements: a parallel region costs what a few thousand elements do, and far more when
  * other programs want the processors too. */
@@ -22,6 +22,7 @@ struct ewci_device {
     int blas_kernels_expected;
     struct ewci_bf16 *bf16; /* products in bf16, NULL: in f32 */
     float *tiles;           /* [threads, EWCI_TILE]: one thread's tile of a product that is used up while in cache */
+    float *panels;          /* [threads, EWCI_GEMM_PANELS]: packed operands of gemm_slice.h */
 };
 
 /* Single-threaded product on slices that the caller divides: C[m,n] = op(A) op(B) (+ C); row-major, any sizes. Safe to call from

@@ -3,6 +3,7 @@
  * Threads own rows of F. Each computes the product tile by tile and squares a tile into F while it is in cache. */
 #include "cpu/device.h"
 #include "cpu/gemm_bf16.h"
+#include "cpu/gemm_slice.h"
 #include "cpu/operations.h"
 
 typedef struct product {
@@ -12,9 +13,12 @@ typedef struct product {
     float weight, *fisher;
 } product;
 
-static void square_tile(const product *p, float *tile, int64_t row, int64_t rows, int64_t column, int64_t columns)
+static void square_tile(const product *p, int index, int64_t row, int64_t rows, int64_t column, int64_t columns)
 {
-    ewci_sgemm(true, false, rows, columns, p->k, 1.0F, p->a + row, p->lda, p->b + column, p->ldb, 0.0F, tile, columns);
+    float *tile = p->device->tiles + (int64_t)index * EWCI_TILE;
+    const ewci_gemm_slice slice = {true,   false,  false,   rows,       columns,       p->k,
+                                   p->lda, p->ldb, columns, p->a + row, p->b + column, tile};
+    ewci_gemm_slice_run(p->device, index, &slice);
     for (int64_t i = 0; i < rows; i++)
         p->device->kernels->add_square(p->fisher + (row + i) * p->n + column, tile + i * columns, p->weight, columns);
 }
@@ -23,12 +27,11 @@ static void run_slice(void *argument, int index, int count)
 {
     const product *p = argument;
     int64_t begin, end;
-    float *tile = p->device->tiles + (int64_t)index * EWCI_TILE;
-    ewci_slice(p->m, 16, index, count, &begin, &end);
+    ewci_slice(p->m, ewci_gemm_tile_rows(p->device), index, count, &begin, &end);
     for (int64_t column = 0; column < p->n; column += EWCI_TILE_COLUMNS) {
         int64_t columns = p->n - column < EWCI_TILE_COLUMNS ? p->n - column : EWCI_TILE_COLUMNS;
         for (int64_t row = begin; row < end; row += EWCI_TILE_ROWS)
-            square_tile(p, tile, row, end - row < EWCI_TILE_ROWS ? end - row : EWCI_TILE_ROWS, column, columns);
+            square_tile(p, index, row, end - row < EWCI_TILE_ROWS ? end - row : EWCI_TILE_ROWS, column, columns);
     }
 }
 

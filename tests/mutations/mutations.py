@@ -4,6 +4,7 @@ must notice. White space in `old` matches any white space."""
 from dataclasses import dataclass
 
 MODEL, FISHER, STEPS = "model/test_fixtures", "fisher/test_fisher_fixtures", "train/test_steps_fixtures"
+GEMM = "ops/test_gemm"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ SAFETENSORS = "lib/io/safetensors.c"
 FORWARD, BACKWARD, HEAD = "lib/model/forward.c", "lib/model/backward.c", "lib/model/head.c"
 
 MUTATIONS = [
+    # ---- products
+    Mutation("product: a block of depth replaces the one before", "lib/cpu/gemm_slice.c", "k.accumulate = true;",
+             "k.accumulate = s->accumulate;", (GEMM,)),
+    Mutation("product: an edge tile forgets what was there", "lib/cpu/gemm_slice.c",
+             "k->accumulate ? c[i * ldc + j] + sum : sum", "sum", (GEMM,)),
     # ---- norms
     Mutation("norm: w instead of 1 + w", NORM, "y[i] = x[i] * rstd * (1.0F + w[i]);", "y[i] = x[i] * rstd * w[i];",
              reduced=True),

@@ -97,6 +97,30 @@ static void products_that_are_divided_are_right(void **state)
     check_all_forms((shape){19, 211, 130});  /* columns are divided */
     check_all_forms((shape){205, 21, 129});  /* rows are divided */
     check_all_forms((shape){161, 177, 301}); /* beyond OpenBLAS's kernels for small matrices */
+    check_all_forms((shape){29, 801, 401});  /* several blocks of columns and of depth */
+}
+
+/* Where the library's own kernels multiply. */
+static void bits_do_not_depend_on_the_number_of_threads(void **state)
+{
+    (void)state;
+    const shape s = {77, 133, 801};
+    for (ewc_instruction_set set = EWC_ISA_AVX2; set <= EWC_ISA_AVX512; set++) {
+        if (!device_has(set)) continue;
+        for (int form = 0; form < 8; form++) {
+            product p = make_product(s, form & 1, form & 2, form & 4);
+            float *one = NULL;
+            for (int threads = 1; threads <= 6; threads++) {
+                opened_device *opened = device_open(set, threads);
+                float *c = array_copy(p.before, s.m * p.ldc);
+                multiply(opened->device, &p, c);
+                for (int64_t i = 0; one != NULL && i < s.m; i++) SAME(c + i * p.ldc, one + i * p.ldc, s.n);
+                one = c;
+                device_close(opened);
+            }
+            arrays_free();
+        }
+    }
 }
 
 static void check_nothing(ewci_device *device, const void *user)
@@ -154,6 +178,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(small_products_are_right),
         cmocka_unit_test(products_that_are_divided_are_right),
+        cmocka_unit_test(bits_do_not_depend_on_the_number_of_threads),
         cmocka_unit_test(empty_products_do_nothing_and_empty_sums_are_zero),
         cmocka_unit_test(nan_is_not_swallowed),
         cmocka_unit_test(sizes_beyond_the_blas_are_refused_by_name),

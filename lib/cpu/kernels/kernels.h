@@ -12,6 +12,7 @@
 
 #include "core/convert.h"
 #include "cpu/kernels/attention_strip.h"
+#include "cpu/kernels/gemm.h"
 #include "cpu/kernels/update_parameters.h"
 #include "libewc.h"
 
@@ -77,7 +78,8 @@ enum { EWCI_TURN_BLOCK = 64 };
       (uint16_t *restrict y, int64_t ldy, const float *restrict x, int64_t ldx, int64_t rows, int64_t columns))
 
 typedef struct ewci_kernels {
-    const char *name; /* of the instruction set */
+    const char *name;              /* of the instruction set */
+    const ewci_gemm_kernels *gemm; /* NULL: products are OpenBLAS's */
 #define EWCI_KERNEL_FIELD(result, name, arguments) result(*name) arguments;
     EWCI_KERNEL_LIST(EWCI_KERNEL_FIELD)
 #undef EWCI_KERNEL_FIELD

@@ -1,0 +1,141 @@
+/* The inner parts of the matrix product: panels of both operands in the order in which the innermost loop reads them, and that loop.
+ *
+ *   C[ROWS, COLUMNS] (+)= sum_l a[l, :]^T b[l, :],   a[k, ROWS] and b[k, COLUMNS] packed without gaps
+ *
+ * The tile of C stays in registers: ROWS x COLUMNS / vector accumulators, two vectors of b, one element of a in all lanes. Each element
+ * is one chain of fused multiply-adds in the order of l, whatever tile it is in. (Goto and van de Geijn, 2008; the names are those
+ * of BLIS: Van Zee and van de Geijn, 2015.) Only for processors with fused multiply-add; elsewhere OpenBLAS does it. */
+#include <string.h>
+
+#include "cpu/kernels/kernels.h"
+
+#if defined(__FMA__)
+
+/* ROWS x 2 sums, two vectors of b and one of a fill the registers: 32 of 16 lanes, or 16 of 8. */
+#if defined(__AVX512F__)
+enum { WIDTH = 16, ROWS = 12, COLUMNS = 2 * WIDTH };
+#else
+enum { WIDTH = 8, ROWS = 6, COLUMNS = 2 * WIDTH };
+#endif
+
+typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+typedef int32_t places __attribute__((vector_size(4 * WIDTH)));
+
+#define UNROLLED _Pragma("GCC unroll 16")
+
+/* Rows i and i + s of a transposition: blocks of s lanes change places. */
+static inline __attribute__((always_inline)) void exchange(vector *upper, vector *lower, int s)
+{
+    places to_upper, to_lower;
+    for (int l = 0; l < WIDTH; l++) {
+        to_upper[l] = (l & s) != 0 ? WIDTH + l - s : l;
+        to_lower[l] = (l & s) != 0 ? WIDTH + l : l + s;
+    }
+    vector x = __builtin_shuffle(*upper, *lower, to_upper);
+    *lower = __builtin_shuffle(*upper, *lower, to_lower);
+    *upper = x;
+}
+
+static inline __attribute__((always_inline)) void transpose(vector rows[WIDTH])
+{
+    UNROLLED for (int s = WIDTH / 2; s > 0; s /= 2)
+    {
+        UNROLLED for (int i = 0; i < WIDTH; i++) if ((i & s) == 0) exchange(&rows[i], &rows[i + s], s);
+    }
+}
+
+/* to[l, i] = x[i, l] for i < WIDTH, zero from `rows` on; a row of `to` is `stride` long. Its last lanes are written over by the next
+ * rows where stride < WIDTH. */
+static inline __attribute__((always_inline)) void pack_lanes(float *to, int64_t stride, const float *x, int64_t ld,
+                                                             int64_t rows, int64_t k)
+{
+    int64_t l = 0;
+    for (; l + WIDTH <= k; l += WIDTH) {
+        vector r[WIDTH];
+        if (rows == WIDTH) {
+            UNROLLED for (int i = 0; i < WIDTH; i++) r[i] = *(const vector *)(x + i * ld + l);
+        } else {
+            UNROLLED for (int i = 0; i < WIDTH; i++) r[i] = i < rows ? *(const vector *)(x + i * ld + l) : (vector){0};
+        }
+        transpose(r);
+        UNROLLED for (int i = 0; i < WIDTH; i++) * (vector *)(to + (l + i) * stride) = r[i];
+    }
+    for (; l < k; l++)
+        for (int i = 0; i < WIDTH; i++) to[l * stride + i] = i < rows ? x[i * ld + l] : 0;
+}
+
+/* to[l, i] = x[l, i], zero from `used` on. */
+static inline __attribute__((always_inline)) void pack_rows(float *to, int64_t width, const float *x, int64_t ld,
+                                                            int64_t used, int64_t k)
+{
+    if (used == width) {
+        for (int64_t l = 0; l < k; l++) memcpy(to + l * width, x + l * ld, (size_t)width * sizeof *to);
+        return;
+    }
+    for (int64_t l = 0; l < k; l++)
+        for (int64_t i = 0; i < width; i++) to[l * width + i] = i < used ? x[l * ld + i] : 0;
+}
+
+static void pack_a(float *to, const float *a, int64_t lda, bool transposed, int64_t rows, int64_t k)
+{
+    if (transposed)
+        pack_rows(to, ROWS, a, lda, rows, k);
+    else
+        pack_lanes(to, ROWS, a, lda, rows, k);
+}
+
+static void pack_b(float *to, const float *b, int64_t ldb, bool transposed, int64_t columns, int64_t k)
+{
+    if (!transposed) {
+        pack_rows(to, COLUMNS, b, ldb, columns, k);
+        return;
+    }
+    pack_lanes(to, COLUMNS, b, ldb, columns < WIDTH ? columns : WIDTH, k);
+    pack_lanes(to + WIDTH, COLUMNS, b + WIDTH * ldb, ldb, columns > WIDTH ? columns - WIDTH : 0, k);
+}
+
+/* sum += a (b0, b1), a in all lanes. Written out because compilers keep the accumulators in memory otherwise. */
+static inline __attribute__((always_inline)) void multiply_add(vector sum[2], const float *a, vector b0, vector b1)
+{
+    vector all;
+    __asm__("vbroadcastss %[a], %[all]\n\t"
+            "vfmadd231ps %[b0], %[all], %[s0]\n\t"
+            "vfmadd231ps %[b1], %[all], %[s1]"
+            : [s0] "+v"(sum[0]), [s1] "+v"(sum[1]), [all] "=&v"(all)
+            : [a] "m"(*a), [b0] "v"(b0), [b1] "v"(b1));
+}
+
+static inline __attribute__((always_inline)) void rank_one(vector sum[ROWS][2], const float *a, const float *b)
+{
+    vector b0 = *(const vector *)b, b1 = *(const vector *)(b + WIDTH);
+    UNROLLED for (int i = 0; i < ROWS; i++) multiply_add(sum[i], a + i, b0, b1);
+}
+
+static void tile(int64_t k, const float *a, const float *b, float *c, int64_t ldc, bool accumulate)
+{
+    vector sum[ROWS][2];
+    UNROLLED for (int i = 0; i < ROWS; i++)
+    {
+        sum[i][0] = sum[i][1] = (vector){0};
+        __builtin_prefetch(c + i * ldc, 1);
+        __builtin_prefetch(c + i * ldc + COLUMNS - 1, 1);
+    }
+    for (; k >= 4; k -= 4, a += 4 * ROWS, b += 4 * COLUMNS)
+        UNROLLED for (int l = 0; l < 4; l++) rank_one(sum, a + l * ROWS, b + l * COLUMNS);
+    for (; k > 0; k--, a += ROWS, b += COLUMNS) rank_one(sum, a, b);
+    UNROLLED for (int i = 0; i < ROWS; i++)
+    {
+        vector *row = (vector *)(c + i * ldc);
+        if (accumulate) {
+            row[0] += sum[i][0];
+            row[1] += sum[i][1];
+        } else {
+            row[0] = sum[i][0];
+            row[1] = sum[i][1];
+        }
+    }
+}
+
+const ewci_gemm_kernels EWCI_KERNEL(gemm_kernels) = {ROWS, COLUMNS, pack_a, pack_b, tile};
+
+#endif
