@@ -581,7 +581,7 @@ typedef struct ewc_plan {
     int64_t activations_bytes; /* kept from forward to backward */
     int64_t scratch_bytes;     /* shared by the layers */
     int64_t logits_bytes;      /* one chunk of the head */
-    int64_t library_bytes;     /* code, BLAS buffers, thread stacks: an estimate */
+    int64_t library_bytes;     /* code, BLAS buffers, thread stacks, products_bytes of the context: an estimate */
     int64_t total_bytes;
     int64_t mapped_bytes; /* of the total: file-backed pages that the system can drop (Fisher and anchor when mapped) */
     int64_t available_bytes; /* memory this machine has available now */

@@ -13,6 +13,7 @@ typedef struct eval_options {
     const char *model, *per_token;
     option_list data;
     int64_t length, threads;
+    int products;
     bool json, force, documents;
 } eval_options;
 
@@ -111,6 +112,7 @@ int command_eval(int argc, char **argv)
          NULL, 0, false, false},
         {"documents", OPTION_FLAG, &o.documents, NULL, "attention does not cross BOS", NULL, 0, false, false},
         {"threads", OPTION_INTEGER, &o.threads, "N", "default: all processors", NULL, 0, false, false},
+        PROGRAM_PRODUCTS(&o.products),
         {"force", OPTION_FLAG, &o.force, NULL, "overwrite LP.npy", NULL, 0, false, false},
     };
     command_line line = {NAME,
@@ -122,7 +124,7 @@ int command_eval(int argc, char **argv)
                          {0}};
     parse_result parsed = options_parse(&line, argc, argv);
     ewc_context *context = NULL;
-    int code = parsed == PARSE_OK ? program_open(NAME, o.threads, &context) : program_parse_exit(parsed);
+    int code = parsed == PARSE_OK ? program_open(NAME, o.threads, o.products, &context) : program_parse_exit(parsed);
     if (context != NULL) code = run(context, &o);
     ewc_context_destroy(context);
     option_list_free(&o.data);

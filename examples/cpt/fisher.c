@@ -15,7 +15,7 @@ typedef struct fisher_options {
     const char *model, *out;
     option_list data;
     int64_t length, sequences, batch, seed, threads;
-    int estimator, unit, order, dtype;
+    int estimator, unit, order, dtype, products;
     bool force, documents, quiet;
 } fisher_options;
 
@@ -107,6 +107,7 @@ int command_fisher(int argc, char **argv)
         {"dtype", OPTION_CHOICE, &o.dtype, NULL, "of the file", dtypes, 0, false, false},
         {"documents", OPTION_FLAG, &o.documents, NULL, "attention does not cross BOS", NULL, 0, false, false},
         {"threads", OPTION_INTEGER, &o.threads, "N", "default: all processors", NULL, 0, false, false},
+        PROGRAM_PRODUCTS(&o.products),
         {"quiet", OPTION_FLAG, &o.quiet, NULL, "no progress", NULL, 0, false, false},
         {"force", OPTION_FLAG, &o.force, NULL, "overwrite the file", NULL, 0, false, false},
     };
@@ -120,7 +121,7 @@ int command_fisher(int argc, char **argv)
          {0}};
     parse_result parsed = options_parse(&line, argc, argv);
     ewc_context *context = NULL;
-    int code = parsed == PARSE_OK ? program_open(NAME, o.threads, &context) : program_parse_exit(parsed);
+    int code = parsed == PARSE_OK ? program_open(NAME, o.threads, o.products, &context) : program_parse_exit(parsed);
     if (context != NULL) code = run(context, &o);
     ewc_context_destroy(context);
     option_list_free(&o.data);

@@ -38,7 +38,7 @@ int command_init(int argc, char **argv)
                          {0}};
     parse_result parsed = options_parse(&line, argc, argv);
     ewc_context *context = NULL;
-    int code = parsed == PARSE_OK ? program_open(NAME, 0, &context) : program_parse_exit(parsed);
+    int code = parsed == PARSE_OK ? program_open(NAME, 0, EWC_PRODUCTS_F32, &context) : program_parse_exit(parsed);
     if (context != NULL) code = run(context, config, seed, out, force);
     ewc_context_destroy(context);
     return code;

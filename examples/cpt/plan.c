@@ -11,10 +11,11 @@ static void row(const char *name, int64_t bytes, const char *remark)
     if (bytes > 0) printf("  %-34s %12.1f MiB  %s\n", name, (double)bytes / 1048576.0, remark);
 }
 
-static void print_plan(const ewc_plan *plan, const train_options *o)
+static void print_plan(const ewc_plan *plan, const ewc_context_info *info, const train_options *o)
 {
-    printf("%lld parameters, micro-batches of %lld x %lld tokens\n", (long long)plan->parameters, (long long)o->batch,
-           (long long)o->length);
+    printf("%lld parameters, micro-batches of %lld x %lld tokens; products in %s through %s, %d threads\n",
+           (long long)plan->parameters, (long long)o->batch, (long long)o->length, program_products[info->products],
+           info->products_through, info->threads);
     row("weights", plan->weights_bytes, "f32");
     row("gradients", plan->gradients_bytes, "f32");
     row("Adam's moments", plan->moments_bytes, "f32, two");
@@ -52,6 +53,7 @@ static int run(ewc_context *context, const train_options *o, bool as_json)
     ewc_model_config config;
     ewc_plan_options options;
     ewc_plan plan = {.struct_size = sizeof plan};
+    ewc_context_info info = {.struct_size = sizeof info};
     ewc_plan_options_default(&options);
     options.sequences = o->batch;
     options.length = o->length;
@@ -60,11 +62,12 @@ static int run(ewc_context *context, const train_options *o, bool as_json)
     options.anchor = o->fisher != NULL || o->l2 ? 2 : 0;
     ewc_status status = ewc_model_config_read(context, o->model, &config);
     if (status == EWC_OK) status = ewc_plan_memory(context, &config, &options, &plan);
+    if (status == EWC_OK) status = ewc_context_describe(context, &info);
     if (status != EWC_OK) return program_fail(NAME, context, status);
     if (as_json)
         print_json(&plan);
     else
-        print_plan(&plan, o);
+        print_plan(&plan, &info, o);
     return CPT_OK;
 }
 
@@ -91,7 +94,7 @@ int command_plan(int argc, char **argv)
     }
     parse_result parsed = options_parse(&line, argc, argv);
     ewc_context *context = NULL;
-    int code = parsed == PARSE_OK ? program_open(NAME, o.threads, &context) : program_parse_exit(parsed);
+    int code = parsed == PARSE_OK ? program_open(NAME, o.threads, o.products, &context) : program_parse_exit(parsed);
     if (context != NULL) code = run(context, &o, as_json);
     ewc_context_destroy(context);
     option_list_free(&o.data);

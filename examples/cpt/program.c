@@ -45,11 +45,14 @@ int program_parse_exit(parse_result result)
     return result == PARSE_HELP ? CPT_OK : CPT_USAGE;
 }
 
-int program_open(const char *command, int64_t threads, ewc_context **context)
+const char *const program_products[] = {"f32", "bf16", NULL};
+
+int program_open(const char *command, int64_t threads, int products, ewc_context **context)
 {
     ewc_context_options options;
     ewc_context_options_default(&options);
     options.threads = (int)threads;
+    options.products = (ewc_products)products;
     options.log = print_message;
     options.cancel = cancel;
     options.user = (void *)(uintptr_t)command;

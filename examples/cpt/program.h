@@ -29,9 +29,17 @@ int command_eval(int argc, char **argv);
 /* The exit code of a parse that did not end in PARSE_OK. */
 int program_parse_exit(parse_result result);
 
-/* Opens the library with `threads` (0: all processors); warnings go to stderr, SIGINT and SIGTERM are turned into
+/* Values of --products, in the order of ewc_products, and its line in a command's table. */
+extern const char *const program_products[];
+#define PROGRAM_PRODUCTS(target)                                                                                      \
+    {                                                                                                                 \
+        "products", OPTION_CHOICE, target, NULL, "what operands of matrix products are rounded to", program_products, \
+            0, false, false                                                                                           \
+    }
+
+/* Opens the library with `threads` (0: all processors) and products as in ewc_products; warnings go to stderr, SIGINT and SIGTERM are turned into
  * EWC_ERROR_CANCELLED of the call in progress. On failure prints why and returns an exit code. */
-int program_open(const char *command, int64_t threads, ewc_context **context);
+int program_open(const char *command, int64_t threads, int products, ewc_context **context);
 
 /* Prints the last error of the context (or `detail`, if not NULL) and returns the exit code for the status. */
 int program_fail(const char *command, const ewc_context *context, ewc_status status);

@@ -94,7 +94,7 @@ int command_tokenize(int argc, char **argv)
     parse_result parsed = options_parse(&line, argc, argv);
     ewc_context *context = NULL;
     tokenizer *t = NULL;
-    int code = parsed == PARSE_OK ? program_open(NAME, 1, &context) : program_parse_exit(parsed);
+    int code = parsed == PARSE_OK ? program_open(NAME, 1, EWC_PRODUCTS_F32, &context) : program_parse_exit(parsed);
     if (context == NULL) goto done;
     if (!force && path_exists(out)) {
         code = program_error(NAME, CPT_INPUT, "%s exists: give --force to overwrite it, or another --out", out);

@@ -104,15 +104,16 @@ static int make_rooms(training *t)
     return CPT_OK;
 }
 
-/* The data position follows from the step, as long as these are the same. */
+/* The data position follows from the step, as long as these are the same; and the steps are those of one run. */
 static void describe_run(training *t)
 {
     const train_options *o = t->o;
     snprintf(t->run_text, sizeof t->run_text,
              "tokens %lld, length %lld, batch %lld, accumulate %lld, order %d, seed %lld, "
-             "documents %d",
+             "documents %d%s",
              (long long)ewc_data_tokens(t->data), (long long)o->length, (long long)o->batch, (long long)o->accumulate,
-             o->order, (long long)o->seed, (int)o->documents);
+             o->order, (long long)o->seed, (int)o->documents,
+             o->products == EWC_PRODUCTS_BF16 ? ", products bf16" : "");
 }
 
 /* The run's description in the first line, then the evaluations before training, one a line: "NLL TOKENS NAME". */
@@ -357,7 +358,7 @@ int command_train(int argc, char **argv)
     training t = {.o = &o, .first_token = -1};
     parse_result parsed = options_parse(&line, argc, argv);
     int code = parsed == PARSE_OK ? train_options_check(NAME, &o) : program_parse_exit(parsed);
-    if (parsed == PARSE_OK && code == CPT_OK) code = program_open(NAME, o.threads, &t.context);
+    if (parsed == PARSE_OK && code == CPT_OK) code = program_open(NAME, o.threads, o.products, &t.context);
     if (t.context != NULL) {
         t.states = path_join(o.out, "training-state");
         code = t.states != NULL ? run(&t) : program_error(NAME, CPT_OTHER, "out of memory");

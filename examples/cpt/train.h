@@ -12,11 +12,11 @@ typedef struct train_options {
     option_list data, evaluations, freeze;
     int64_t length, batch, accumulate, steps, warmup, decay, evaluate_every, save_every, seed, threads;
     double rate, final_ratio, beta1, beta2, epsilon, weight_decay, clip, lambda; /* lambda < 0: not given */
-    int schedule, tail, penalty, clip_mode, order, save_dtype, recompute;
+    int schedule, tail, penalty, clip_mode, order, save_dtype, recompute, products;
     bool relative, l2, resume, force, documents, quiet;
 } train_options;
 
-enum { TRAIN_OPTION_COUNT = 37 };
+enum { TRAIN_OPTION_COUNT = 38 };
 
 /* Fills defaults and the table (TRAIN_OPTION_COUNT entries). */
 void train_options_table(train_options *o, option *table);

@@ -78,6 +78,7 @@ void train_options_table(train_options *o, option *table)
          false},
         {"resume", OPTION_FLAG, &o->resume, NULL, "go on from the training state in --out", NULL, 0, false, false},
         {"threads", OPTION_INTEGER, &o->threads, "N", "default: all processors", NULL, 0, false, false},
+        PROGRAM_PRODUCTS(&o->products),
         {"out", OPTION_TEXT, &o->out, "DIR", "directory of the trained model", NULL, 0, true, false},
     };
     memcpy(table, options, sizeof options);

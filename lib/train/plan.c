@@ -100,10 +100,10 @@ ewc_status ewc_plan_memory(ewc_context *context, const ewc_model_config *config,
     if (options->fisher == 2) plan.mapped_bytes += plan.fisher_bytes;
     count_workspace(context, config, options->sequences * options->length, options->training != 0, options->recompute,
                     options->layer_recompute, &plan);
-    plan.library_bytes = LIBRARY_BYTES + (context->threads - 1) * THREAD_BYTES;
-    add_up(&plan);
     ewc_context_info info = {.struct_size = sizeof info};
     EWCI_TRY(ewc_context_describe(context, &info));
+    plan.library_bytes = LIBRARY_BYTES + (context->threads - 1) * THREAD_BYTES + info.products_bytes;
+    add_up(&plan);
     plan.available_bytes = info.memory_available_bytes;
     return ewci_sized_give(context, "plan", out, &plan, sizeof plan);
 }

@@ -92,6 +92,19 @@ def test_plan_prints_the_table_and_takes_train_options():
     assert not os.path.exists("o")
 
 
+def test_products_are_named_and_refused_where_they_cannot_be_had():
+    make_model("m")
+    plan = ["plan", "--model", "m", "--batch", 4, "--length", 16]
+    assert "products in f32 through OpenBLAS" in cpt(*plan, "--threads", 2)[0]
+    try:
+        out, _ = cpt(*plan, "--products", "bf16")
+    except AssertionError:
+        refused(3, ["products", "EWC_PRODUCTS_F32"], *plan, "--products", "bf16")
+    else:
+        assert "products in bf16 through oneDNN" in out
+    refused(2, ["--products", "f32|bf16"], *plan, "--products", "f8")
+
+
 def tensor_shapes(path):
     data = read_bytes(path)
     header = json.loads(data[8:8 + struct.unpack("<Q", data[:8])[0]])
@@ -160,4 +173,4 @@ def test_fisher_command():
 if __name__ == "__main__":
     main([test_help_everywhere, test_wrong_command_line_is_named_with_the_remedy, test_wrong_files_are_named,
           test_init_is_reproducible_and_overwrites_nothing, test_plan_prints_the_table_and_takes_train_options,
-          test_eval_scores_the_sequences_of_the_contract, test_eval_of_a_model_that_knows_nothing, test_fisher_command])
+          test_products_are_named_and_refused_where_they_cannot_be_had, test_eval_scores_the_sequences_of_the_contract, test_eval_of_a_model_that_knows_nothing, test_fisher_command])
