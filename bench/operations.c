@@ -95,7 +95,7 @@ static ewc_update_buffers buffers_of(bench *b, const operation *o)
     return buffers;
 }
 
-static void run_update(bench *b, const operation *o)
+static void update(bench *b, const operation *o, int stochastic_rounding)
 {
     ewc_update_buffers buffers = buffers_of(b, o);
     ewc_update_options options;
@@ -106,7 +106,18 @@ static void run_update(bench *b, const operation *o)
     options.weight_decay = 0.1;
     options.lambda = 10;
     options.step = 100;
+    options.stochastic_rounding = stochastic_rounding;
     bench_check(b->ctx, b->ctx->ops->update(b->ctx->device, b->n, &buffers, &options, &statistics));
+}
+
+static void run_update(bench *b, const operation *o)
+{
+    update(b, o, 0);
+}
+
+static void run_update_stochastic(bench *b, const operation *o)
+{
+    update(b, o, 1);
 }
 
 static void run_penalty(bench *b, const operation *o)
@@ -156,6 +167,30 @@ static const operation OPERATIONS[] = {
      1,
      EWC_BF16,
      EWC_BF16},
+    {"update, proximal, all of these, stochastic rounding",
+     run_update_stochastic,
+     {6, 3},
+     24,
+     EWC_PENALTY_PROXIMAL,
+     1,
+     EWC_BF16,
+     EWC_BF16},
+    {"update, proximal, bf16 moments, stochastic rounding",
+     run_update_stochastic,
+     {6, 3},
+     28,
+     EWC_PENALTY_PROXIMAL,
+     1,
+     EWC_BF16,
+     EWC_F32},
+    {"update, no penalty, bf16 moments, stochastic rounding",
+     run_update_stochastic,
+     {4, 3},
+     20,
+     EWC_PENALTY_NONE,
+     0,
+     EWC_BF16,
+     EWC_F32},
     {"penalty", run_penalty, {3, 0}, 12, EWC_PENALTY_NONE, 1, EWC_F32, EWC_F32},
     {"sum_squares", run_sum_squares, {1, 0}, 4, EWC_PENALTY_NONE, 0, EWC_F32, EWC_F32},
     {"sum_squares, bf16", run_sum_squares, {1, 0}, 2, EWC_PENALTY_NONE, 0, EWC_F32, EWC_BF16},

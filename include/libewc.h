@@ -158,8 +158,8 @@ typedef enum ewc_penalty_form {
 } ewc_penalty_form;
 
 typedef struct ewc_update_buffers {
-    ewc_buffer weight;   /* f32 or bf16 (bf16: rounded to nearest even; small updates may vanish) */
-    ewc_buffer m, v;     /* Adam's moments: f32 or bf16; zero before the first step */
+    ewc_buffer weight;   /* f32 or bf16 (bf16: rounded, see stochastic_rounding) */
+    ewc_buffer m, v;     /* Adam's moments: f32 or bf16 (rounded likewise); zero before the first step */
     ewc_buffer gradient; /* f32 or bf16: of the task loss alone */
     ewc_buffer fisher;   /* f32 or bf16; absent: no penalty on these weights */
     ewc_buffer anchor;   /* f32, bf16 or f16; absent only if fisher is */
@@ -175,6 +175,12 @@ typedef struct ewc_update_options {
     double weight_decay;   /* default 0 */
     double gradient_scale; /* multiplies the gradient first: clip factor, 1/accumulation; default 1 */
     double lambda;         /* multiplies the fisher; default 0 */
+    /* bf16 results (m, v, weight) are rounded to nearest even (0, default), where changes below half a unit in the last place vanish:
+     * v no longer falls, nor rises by small squares. 1: rounded up or down at random, so that their mean is the exact result. The
+     * random bits are a function of seed, step and the element's number alone, which is first_element + its index in the buffers. */
+    int stochastic_rounding;
+    uint64_t seed;         /* default 0 */
+    int64_t first_element; /* default 0; when one flat order is updated in several calls: where this one begins in it */
 } ewc_update_options;
 
 /* At the weights as they were before the update; sums in double. */

@@ -102,6 +102,10 @@ ewc_status ewc_update(ewc_context *context, int64_t n, const ewc_update_buffers 
     EWCI_TRY(ewci_sized_take(context, "options", options, &o, sizeof o));
     EWCI_TRY(check_count(context, n));
     EWCI_TRY(check_options(context, &o));
+    if (o.first_element < 0 || o.first_element > INT64_MAX - n)
+        return ewci_fail(context, EWC_ERROR_ARGUMENT,
+                         "options.first_element: expected 0 or more, found %lld for n %lld", (long long)o.first_element,
+                         (long long)n);
     if (n > 0) {
         EWCI_TRY(check_penalty_buffers(context, buffers));
         EWCI_TRY(check_buffer(context, "buffers.m", buffers->m, true, false));

@@ -1,10 +1,12 @@
 /* update: the fused AdamW + EWC pass over the flat order, chunk by chunk. The mathematics is in kernels/update.c and docs/ops.md.
  *
- * f32 buffers are worked on where they lie, a chunk at a time. If any has another type, blocks of it pass through the first-level
- * cache: widened to f32, updated, rounded back to nearest even. */
+ * f32 buffers have a kernel of their own. If any has another type, the kernel widens a few cache lines at a time to f32, updates them and
+ * rounds back: to nearest even, or stochastically by numbers that depend on seed, step and the element's place in the flat order. */
 #include <float.h>
 #include <math.h>
 
+#include "core/convert.h"
+#include "core/random.h"
 #include "cpu/blocks.h"
 #include "cpu/chunks.h"
 #include "cpu/operations.h"
@@ -12,9 +14,12 @@
 
 enum { BLOCK = EWCI_BLOCK };
 
+#define HALF (INT64_C(1) << 32)
+
 typedef struct job {
     const ewci_device *device;
     const ewc_update_buffers *buffers;
+    const ewc_update_options *options;
     ewci_update_parameters parameters;
     bool direct;    /* all buffers are f32 and need no blocks */
     bool distances; /* asked for where the form itself does not need them */
@@ -52,30 +57,60 @@ static bool all_f32(const ewc_update_buffers *b)
     return true;
 }
 
+static ewc_buffer from(ewc_buffer buffer, int64_t first)
+{
+    if (buffer.data == NULL) return buffer;
+    return (ewc_buffer){(char *)buffer.data + (size_t)first * ewci_dtype_bytes(buffer.dtype), buffer.dtype};
+}
+
+static ewc_update_buffers buffers_from(const ewc_update_buffers *b, int64_t first)
+{
+    return (ewc_update_buffers){from(b->weight, first),   from(b->m, first),      from(b->v, first),
+                                from(b->gradient, first), from(b->fisher, first), from(b->anchor, first)};
+}
+
+/* Elements first .. first + n, whose numbers in the flat order share their upper half. */
+static void update_typed(const job *j, int64_t first, int64_t n, ewci_penalty_lanes *lanes)
+{
+    ewc_update_buffers b = buffers_from(j->buffers, first);
+    uint64_t number = (uint64_t)(j->options->first_element + first);
+    ewci_rounding rounding = {.stochastic = j->options->stochastic_rounding != 0, .first = (uint32_t)number};
+    if (rounding.stochastic)
+        ewci_philox(j->options->seed, EWCI_STREAM_ROUNDING, (uint64_t)j->options->step, number >> 32, rounding.key);
+    j->device->kernels->update_typed_block(n, &b, &j->parameters, &rounding, lanes);
+}
+
+/* The penalty's sums of a block, where the form itself does not give them. */
+static void add_distances(const job *j, int64_t first, int64_t n, ewci_penalty_lanes *lanes)
+{
+    const ewc_update_buffers *b = j->buffers;
+    float weight[BLOCK], fisher[BLOCK], anchor[BLOCK];
+    j->device->kernels->penalty_block(n, ewci_block_read(j->device, b->weight, first, n, weight),
+                                      ewci_block_read(j->device, b->fisher, first, n, fisher),
+                                      ewci_block_read(j->device, b->anchor, first, n, anchor), lanes);
+}
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 static void update_chunk(void *argument, int chunk, int64_t first, int64_t count)
 {
     job *j = argument;
-    const ewci_device *device = j->device;
-    const ewc_update_buffers *b = j->buffers;
-    float weights[BLOCK], first_moment[BLOCK], second_moment[BLOCK], gradient[BLOCK], fisher[BLOCK], anchor[BLOCK];
     ewci_penalty_lanes lanes = {{0}, {0}, {0}}, before = {{0}, {0}, {0}};
-    int64_t block = j->direct ? count : BLOCK;
-    for (int64_t i = first; i < first + count; i += block) {
-        int64_t n = first + count - i < block ? first + count - i : block;
-        float *w = ewci_block_read(device, b->weight, i, n, weights);
-        float *m = ewci_block_read(device, b->m, i, n, first_moment);
-        float *v = ewci_block_read(device, b->v, i, n, second_moment);
-        const float *g = ewci_block_read(device, b->gradient, i, n, gradient);
-        const float *f = NULL, *a = NULL;
-        if (j->distances || j->parameters.form != EWC_PENALTY_NONE) {
-            f = ewci_block_read(device, b->fisher, i, n, fisher);
-            a = ewci_block_read(device, b->anchor, i, n, anchor);
-        }
-        if (j->distances) device->kernels->penalty_block(n, w, f, a, &before);
-        device->kernels->update_block(n, w, m, v, g, f, a, &j->parameters, &lanes);
-        ewci_block_write(device, b->weight, i, n, w);
-        ewci_block_write(device, b->m, i, n, m);
-        ewci_block_write(device, b->v, i, n, v);
+    if (j->direct) {
+        ewc_update_buffers b = buffers_from(j->buffers, first);
+        j->device->kernels->update_block(count, &b, &j->parameters, &lanes);
+        j->sums[chunk] = ewci_penalty_sum_lanes(&lanes);
+        return;
+    }
+    for (int64_t i = first, n; i < first + count; i += n) {
+        int64_t upper_half_changes = HALF - (j->options->first_element + i) % HALF;
+        n = smaller(first + count - i, upper_half_changes);
+        if (j->distances) n = smaller(n, BLOCK);
+        if (j->distances) add_distances(j, i, n, &before);
+        update_typed(j, i, n, &lanes);
     }
     j->sums[chunk] = ewci_penalty_sum_lanes(j->distances ? &before : &lanes);
     j->sums[chunk].nonfinite = ewci_penalty_sum_lanes(&lanes).nonfinite; /* after the update */
@@ -85,7 +120,7 @@ ewc_status ewci_cpu_update(ewci_device *device, int64_t n, const ewc_update_buff
                            const ewc_update_options *options, ewc_update_statistics *stats)
 {
     bool penalty = buffers->fisher.data != NULL && options->form != EWC_PENALTY_NONE;
-    job j = {.device = device, .buffers = buffers, .parameters = prepare(options, penalty)};
+    job j = {.device = device, .buffers = buffers, .options = options, .parameters = prepare(options, penalty)};
     j.distances = !penalty && stats != NULL && buffers->anchor.data != NULL;
     j.direct = all_f32(buffers) && !j.distances;
     ewci_each_chunk(device, n, update_chunk, &j);

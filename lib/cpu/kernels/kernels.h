@@ -54,11 +54,13 @@ enum { EWCI_TURN_BLOCK = 64 };
     X(void, attention_strip_bwd, (const ewci_attention_strip *strip))                                                           \
     X(float, dot, (const float *restrict a, const float *restrict b, int64_t n))                                                \
     X(void, scale_in_place, (float *x, float factor, int64_t n))                                                                \
-    /* update.c, penalty.c: one block; f and a may be NULL when the form is NONE; penalty: f, or f and a, may be NULL */        \
-    X(void, update_block,                                                                                                       \
-      (int64_t n, float *restrict w, float *restrict m, float *restrict v, const float *restrict g,                             \
-       const float *restrict f, const float *restrict a, const ewci_update_parameters *parameters,                              \
+    /* update.c, penalty.c: f and a may be absent when the form is NONE; penalty: f, or f and a, may be NULL */                 \
+    X(void, update_block, /* all buffers are f32 */                                                                             \
+      (int64_t n, const ewc_update_buffers *buffers, const ewci_update_parameters *parameters,                                  \
        ewci_penalty_lanes *lanes))                                                                                              \
+    X(void, update_typed_block,                                                                                                 \
+      (int64_t n, const ewc_update_buffers *buffers, const ewci_update_parameters *parameters,                                  \
+       const ewci_rounding *rounding, ewci_penalty_lanes *lanes))                                                               \
     X(void, penalty_block,                                                                                                      \
       (int64_t n, const float *restrict w, const float *restrict f, const float *restrict a,                                    \
        ewci_penalty_lanes *lanes))                                                                                              \

@@ -10,7 +10,7 @@
 #include <float.h>
 #include <math.h>
 
-#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/rounding.h"
 
 enum { LANES = EWCI_LANES };
 
@@ -77,37 +77,129 @@ static inline __attribute__((always_inline)) void step(int width, float *restric
     }
 }
 
+static inline __attribute__((always_inline)) sums sums_of(const ewci_penalty_lanes *lanes)
+{
+    sums s;
+    for (int l = 0; l < LANES; l++) {
+        s.distance[l] = lanes->distance[l];
+        s.fisher_distance[l] = lanes->fisher_distance[l];
+        s.nonfinite[l] = 0;
+    }
+    return s;
+}
+
+static inline __attribute__((always_inline)) void put_sums(const sums *s, ewci_penalty_lanes *lanes)
+{
+    for (int l = 0; l < LANES; l++) {
+        lanes->distance[l] = s->distance[l];
+        lanes->fisher_distance[l] = s->fisher_distance[l];
+        lanes->nonfinite[l] += s->nonfinite[l];
+    }
+}
+
 static inline __attribute__((always_inline)) void block(int64_t n, float *restrict w, float *restrict m,
                                                         float *restrict v, const float *restrict g,
                                                         const float *restrict f, const float *restrict a,
                                                         const ewci_update_parameters *p, ewc_penalty_form form,
                                                         ewci_penalty_lanes *lanes)
 {
-    sums s;
+    sums s = sums_of(lanes);
     int64_t i = 0;
-    for (int l = 0; l < LANES; l++) {
-        s.distance[l] = lanes->distance[l];
-        s.fisher_distance[l] = lanes->fisher_distance[l];
-        s.nonfinite[l] = 0;
-    }
     for (; i + LANES <= n; i += LANES) step(LANES, w + i, m + i, v + i, g + i, f + i, a + i, p, form, &s);
     if (i < n) step((int)(n - i), w + i, m + i, v + i, g + i, f + i, a + i, p, form, &s);
-    for (int l = 0; l < LANES; l++) {
-        lanes->distance[l] = s.distance[l];
-        lanes->fisher_distance[l] = s.fisher_distance[l];
-        lanes->nonfinite[l] += s.nonfinite[l];
-    }
+    put_sums(&s, lanes);
 }
 
-void EWCI_KERNEL(update_block)(int64_t n, float *restrict w, float *restrict m, float *restrict v,
-                               const float *restrict g, const float *restrict f, const float *restrict a,
-                               const ewci_update_parameters *parameters, ewci_penalty_lanes *lanes)
+void EWCI_KERNEL(update_block)(int64_t n, const ewc_update_buffers *buffers, const ewci_update_parameters *parameters,
+                               ewci_penalty_lanes *lanes)
 {
     const ewci_update_parameters p = *parameters;
+    float *w = buffers->weight.data, *m = buffers->m.data, *v = buffers->v.data;
+    const float *g = buffers->gradient.data, *f = buffers->fisher.data, *a = buffers->anchor.data;
     if (p.form == EWC_PENALTY_PROXIMAL)
         block(n, w, m, v, g, f, a, &p, EWC_PENALTY_PROXIMAL, lanes);
     else if (p.form == EWC_PENALTY_GRADIENT)
         block(n, w, m, v, g, f, a, &p, EWC_PENALTY_GRADIENT, lanes);
     else
         block(n, w, m, v, g, g, g, &p, EWC_PENALTY_NONE, lanes); /* f and a are not read */
+}
+
+/* ---- Buffers of any type ------------------------------------------------------------------------------------------------
+ *
+ * A GROUP is widened into the nearest cache, updated, and rounded back. It is of whole cache lines of 16-bit numbers, which are
+ * stored at once: half lines took twice the time. The lines of the groups to come are asked for ahead, because the arithmetic of a
+ * group is too long for the processor to see them by itself. */
+enum { GROUP = 64, AHEAD = 512 };
+
+static inline __attribute__((always_inline)) void prefetch(ewc_buffer b, int64_t i)
+{
+    int64_t size = b.dtype == EWC_F32 ? 4 : 2;
+    uintptr_t at = (uintptr_t)b.data + (uintptr_t)((i + AHEAD) * size); /* may lie beyond the end: nothing is read */
+    for (int64_t k = 0; k < GROUP * size; k += 64) __builtin_prefetch((const void *)(at + (uintptr_t)k), 1);
+}
+
+static inline __attribute__((always_inline)) void typed_step(int width, const ewc_update_buffers *b, int64_t i,
+                                                             const ewci_update_parameters *p, ewc_penalty_form form,
+                                                             const ewci_rounding *r, sums *s)
+{
+    _Alignas(64) float weight[GROUP], first[GROUP], second[GROUP], gradient[GROUP], fisher[GROUP], anchor[GROUP];
+    _Alignas(64) uint32_t random[GROUP], weight_random[GROUP];
+    prefetch(b->weight, i);
+    prefetch(b->m, i);
+    prefetch(b->v, i);
+    prefetch(b->gradient, i);
+    if (form != EWC_PENALTY_NONE) {
+        prefetch(b->fisher, i);
+        prefetch(b->anchor, i);
+    }
+    float *w = ewci_lanes_read(width, b->weight, i, weight);
+    float *m = ewci_lanes_read(width, b->m, i, first);
+    float *v = ewci_lanes_read(width, b->v, i, second);
+    const float *g = ewci_lanes_read(width, b->gradient, i, gradient), *f = g, *a = g;
+    if (form != EWC_PENALTY_NONE) {
+        f = ewci_lanes_read(width, b->fisher, i, fisher);
+        a = ewci_lanes_read(width, b->anchor, i, anchor);
+    }
+    int k = 0;
+    for (; k + LANES <= width; k += LANES) step(LANES, w + k, m + k, v + k, g + k, f + k, a + k, p, form, s);
+    if (k < width) step(width - k, w + k, m + k, v + k, g + k, f + k, a + k, p, form, s);
+    uint32_t element = r->first + (uint32_t)i;
+    if (r->stochastic) {
+#pragma omp simd
+        for (int l = 0; l < width; l++) random[l] = ewci_rounding_hash(element + (uint32_t)l, r->key[0], r->key[1]);
+    }
+    if (r->stochastic && b->weight.dtype == EWC_BF16) {
+#pragma omp simd
+        for (int l = 0; l < width; l++)
+            weight_random[l] = ewci_rounding_hash(element + (uint32_t)l, r->key[2], r->key[3]);
+    }
+    ewci_lanes_write(width, b->weight, i, w, r->stochastic ? weight_random : NULL, 16);
+    ewci_lanes_write(width, b->m, i, m, r->stochastic ? random : NULL, 0);
+    ewci_lanes_write(width, b->v, i, v, r->stochastic ? random : NULL, 16);
+}
+
+static inline __attribute__((always_inline)) void typed_block(int64_t n, const ewc_update_buffers *b,
+                                                              const ewci_update_parameters *p, ewc_penalty_form form,
+                                                              const ewci_rounding *r, ewci_penalty_lanes *lanes)
+{
+    sums s = sums_of(lanes);
+    int64_t i = 0;
+    for (; i + GROUP <= n; i += GROUP) typed_step(GROUP, b, i, p, form, r, &s);
+    if (i < n) typed_step((int)(n - i), b, i, p, form, r, &s);
+    put_sums(&s, lanes);
+}
+
+void EWCI_KERNEL(update_typed_block)(int64_t n, const ewc_update_buffers *buffers,
+                                     const ewci_update_parameters *parameters, const ewci_rounding *rounding,
+                                     ewci_penalty_lanes *lanes)
+{
+    const ewc_update_buffers b = *buffers;
+    const ewci_update_parameters p = *parameters;
+    const ewci_rounding r = *rounding;
+    if (p.form == EWC_PENALTY_PROXIMAL)
+        typed_block(n, &b, &p, EWC_PENALTY_PROXIMAL, &r, lanes);
+    else if (p.form == EWC_PENALTY_GRADIENT)
+        typed_block(n, &b, &p, EWC_PENALTY_GRADIENT, &r, lanes);
+    else
+        typed_block(n, &b, &p, EWC_PENALTY_NONE, &r, lanes);
 }

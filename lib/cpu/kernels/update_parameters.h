@@ -2,6 +2,7 @@
 #ifndef EWCI_CPU_KERNELS_UPDATE_PARAMETERS_H
 #define EWCI_CPU_KERNELS_UPDATE_PARAMETERS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "libewc.h"
@@ -23,6 +24,13 @@ typedef struct ewci_update_parameters {
     float lambda;      /* gradient form; at most FLT_MAX */
     float rate_lambda; /* proximal form: eta lambda, at most FLT_MAX */
 } ewci_update_parameters;
+
+/* How results are rounded to bf16: to nearest even, or by random bits (kernels/rounding.h). */
+typedef struct ewci_rounding {
+    bool stochastic;
+    uint32_t key[4]; /* of the seed, the step and the upper halves of the elements' numbers */
+    uint32_t first;  /* lower half of the first element's number in the flat order; + n must not reach 2^32 */
+} ewci_rounding;
 
 /* Running sums over the blocks of a chunk. */
 typedef struct ewci_penalty_lanes {
