@@ -632,6 +632,19 @@ typedef struct ewc_text ewc_text;
 EWC_API ewc_status ewc_text_open(ewc_context *context, const char *path, ewc_text **text);
 /* *document: `bytes` bytes of UTF-8, NUL-terminated, valid until the next call; NULL at the end. */
 EWC_API ewc_status ewc_text_next(ewc_text *text, const char **document, size_t *bytes);
+
+/* A line of a .jsonl file of multiple-choice items: {"prefix": P, "choices": [C, ...], "answer": 0}. P and C are strings, or arrays of token
+ * ids all of them; other fields are ignored. Everything it points to is valid until the next call. */
+typedef struct ewc_choice_line {
+    size_t struct_size;         /* set by the caller */
+    int64_t line;               /* its number in the file, from 1 */
+    int64_t choices, answer;    /* number of choices; which one is right, from 0 */
+    const char *prefix;         /* UTF-8, NUL-terminated; NULL where the line has ids */
+    const char *const *texts;   /* [choices] likewise */
+    const ewc_choice_item *ids; /* NULL where the line has text */
+} ewc_choice_line;
+/* At the end of the file choices is 0. */
+EWC_API ewc_status ewc_text_next_choices(ewc_text *text, ewc_choice_line *line);
 EWC_API void ewc_text_close(ewc_text *text);
 
 #ifdef __cplusplus

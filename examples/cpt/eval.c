@@ -1,8 +1,9 @@
-/* ewc-cpt eval: loss and perplexity of a model on token files. */
+/* ewc-cpt eval: loss and perplexity of a model on token files, and its accuracy on multiple-choice items. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "choices.h"
 #include "data.h"
 #include "json.h"
 #include "program.h"
@@ -10,8 +11,8 @@
 static const char NAME[] = "eval";
 
 typedef struct eval_options {
-    const char *model, *per_token;
-    option_list data;
+    const char *model, *per_token, *tokenizer;
+    option_list data, choices;
     int64_t length, threads;
     int products;
     bool json, force, documents;
@@ -40,7 +41,8 @@ typedef struct value_list {
 
 static float *grow(value_list *list, int64_t count)
 {
-    float *values = realloc(list->values, (size_t)(list->count + count) * sizeof *values);
+    size_t bytes = (size_t)(list->count + count) * sizeof *list->values;
+    float *values = realloc(list->values, bytes > 0 ? bytes : 1);
     if (values == NULL) return NULL;
     list->values = values;
     list->count += count;
@@ -90,6 +92,9 @@ static int run(ewc_context *context, const eval_options *o)
     int code = CPT_OK;
     for (int64_t i = 0; i < o->data.count && code == CPT_OK; i++)
         code = run_one(context, model, o, o->data.items[i], o->documents ? config.bos_token : -1, &list);
+    const choices_options of_choices = {NAME, o->model, o->tokenizer, o->json};
+    for (int64_t i = 0; i < o->choices.count && code == CPT_OK; i++)
+        code = evaluate_choices(&of_choices, context, model, o->choices.items[i]);
     if (code == CPT_OK && o->per_token != NULL) {
         status = ewc_npy_write_f32(context, o->per_token, list.values, list.count, o->force);
         if (status != EWC_OK) code = program_fail(NAME, context, status);
@@ -99,34 +104,53 @@ static int run(ewc_context *context, const eval_options *o)
     return code;
 }
 
+/* What the options need of each other. */
+static int check(const eval_options *o)
+{
+    if (o->data.count == 0 && o->choices.count == 0)
+        return program_error(NAME, CPT_USAGE, "--data or --choices is missing: give files to evaluate on");
+    if (o->data.count > 0 && o->length == 0)
+        return program_error(NAME, CPT_USAGE, "--length T is missing: --data needs the length of a sequence");
+    if (o->data.count == 0 && o->per_token != NULL)
+        return program_error(NAME, CPT_USAGE, "--per-token is of --data, which is missing");
+    return CPT_OK;
+}
+
 int command_eval(int argc, char **argv)
 {
     eval_options o = {0};
     option options[] = {
         {"model", OPTION_TEXT, &o.model, "DIR", "Hugging Face directory", NULL, 0, true, false},
-        {"data", OPTION_LIST, &o.data, "NAME=T.npy...", "token files with the names to print", NULL, 0, true, false},
-        {"length", OPTION_INTEGER, &o.length, "T", "tokens of a sequence", NULL, 1, true, false},
+        {"data", OPTION_LIST, &o.data, "NAME=T.npy...", "token files with the names to print", NULL, 0, false, false},
+        {"length", OPTION_INTEGER, &o.length, "T", "tokens of a sequence of --data", NULL, 1, false, false},
+        {"choices", OPTION_LIST, &o.choices, "NAME=C.jsonl...",
+         "multiple-choice items: prefix, choices, answer (from 0)", NULL, 0, false, false},
+        {"tokenizer", OPTION_TEXT, &o.tokenizer, "TOKENIZER.model",
+         "for items of text; default: tokenizer.model of the model's directory", NULL, 0, false, false},
         {"per-token", OPTION_TEXT, &o.per_token, "LP.npy",
          "write log-likelihoods of all targets, float32, in data order", NULL, 0, false, false},
-        {"json", OPTION_FLAG, &o.json, NULL, "one JSON object per data set: name, tokens, nll (mean, nats), perplexity",
-         NULL, 0, false, false},
+        {"json", OPTION_FLAG, &o.json, NULL, "one JSON object per data set and item", NULL, 0, false, false},
         {"documents", OPTION_FLAG, &o.documents, NULL, "attention does not cross BOS", NULL, 0, false, false},
         {"threads", OPTION_INTEGER, &o.threads, "N", "default: all processors", NULL, 0, false, false},
         PROGRAM_PRODUCTS(&o.products),
         {"force", OPTION_FLAG, &o.force, NULL, "overwrite LP.npy", NULL, 0, false, false},
     };
     command_line line = {NAME,
-                         "--model DIR --data NAME=T.npy... --length T [--per-token LP.npy] [--json]",
-                         "Mean loss and perplexity over all whole sequences of the token files.",
+                         "--model DIR [--data NAME=T.npy... --length T] [--choices NAME=C.jsonl...]",
+                         "--data: mean loss and perplexity over all whole sequences of the token files.\n"
+                         "--choices: how often the right choice is the likeliest behind its prefix, by log p of its "
+                         "tokens, and by log p\nper byte of its text (per token, where the file has token ids).",
                          options,
                          sizeof options / sizeof *options,
                          NULL,
                          {0}};
     parse_result parsed = options_parse(&line, argc, argv);
     ewc_context *context = NULL;
-    int code = parsed == PARSE_OK ? program_open(NAME, o.threads, o.products, &context) : program_parse_exit(parsed);
+    int code = parsed == PARSE_OK ? check(&o) : program_parse_exit(parsed);
+    if (parsed == PARSE_OK && code == CPT_OK) code = program_open(NAME, o.threads, o.products, &context);
     if (context != NULL) code = run(context, &o);
     ewc_context_destroy(context);
     option_list_free(&o.data);
+    option_list_free(&o.choices);
     return code;
 }

@@ -45,9 +45,8 @@ void json_integer(json_writer *json, const char *name, int64_t value)
     fprintf(json->file, "%lld", (long long)value);
 }
 
-void json_number(json_writer *json, const char *name, double value)
+static void number(json_writer *json, double value)
 {
-    key(json, name);
     if (!isfinite(value)) {
         fputs("null", json->file);
         return;
@@ -58,6 +57,23 @@ void json_number(json_writer *json, const char *name, double value)
         if (strtod(digits, NULL) == value) break;
     }
     fputs(digits, json->file);
+}
+
+void json_number(json_writer *json, const char *name, double value)
+{
+    key(json, name);
+    number(json, value);
+}
+
+void json_numbers(json_writer *json, const char *name, const double *values, int64_t count)
+{
+    key(json, name);
+    fputc('[', json->file);
+    for (int64_t i = 0; i < count; i++) {
+        if (i > 0) fputs(", ", json->file);
+        number(json, values[i]);
+    }
+    fputc(']', json->file);
 }
 
 void json_boolean(json_writer *json, const char *name, bool value)

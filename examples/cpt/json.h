@@ -17,6 +17,7 @@ void json_text(json_writer *json, const char *name, const char *value);
 void json_integer(json_writer *json, const char *name, int64_t value);
 /* The shortest digits that read back as the same number; null if it is not finite, since JSON has no other word. */
 void json_number(json_writer *json, const char *name, double value);
+void json_numbers(json_writer *json, const char *name, const double *values, int64_t count);
 void json_boolean(json_writer *json, const char *name, bool value);
 /* An object inside the object. */
 void json_open(json_writer *json, const char *name);

@@ -16,7 +16,7 @@ static const command commands[] = {
     {"plan", command_plan, "the memory that a training run needs, before anything is taken"},
     {"fisher", command_fisher, "the Fisher diagonal of a model on old text"},
     {"train", command_train, "further pre-training, with or without a penalty"},
-    {"eval", command_eval, "loss and perplexity on token files"},
+    {"eval", command_eval, "loss and perplexity on token files, accuracy on multiple-choice items"},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };

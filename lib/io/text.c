@@ -26,6 +26,8 @@ struct ewc_text {
     const char *chunk; /* bytes of the source that are not yet used */
     size_t chunk_bytes;
     cJSON *object; /* owns the present document of .jsonl */
+    void *kept;    /* what a reader made of it */
+    char place[4200];
 };
 
 static bool ends_with(const char *text, const char *end)
@@ -84,20 +86,20 @@ static ewc_status fill(ewc_text *text, bool whole, bool *end)
 }
 
 /* "FILE: line N" or the file alone. */
-static void name_place(const ewc_text *text, char *place, size_t bytes)
+static const char *name_place(ewc_text *text)
 {
     if (text->lines)
-        snprintf(place, bytes, "%s: line %llu", text->path, (unsigned long long)text->line);
+        snprintf(text->place, sizeof text->place, "%s: line %llu", text->path, (unsigned long long)text->line);
     else
-        snprintf(place, bytes, "%s", text->path);
+        snprintf(text->place, sizeof text->place, "%s", text->path);
+    return text->place;
 }
 
 /* UTF-8 without NUL; the byte is counted from the file's beginning (of what it decompresses to), from 1. */
-static ewc_status check_text(const ewc_text *text)
+static ewc_status check_text(ewc_text *text)
 {
     size_t valid = ewci_utf8_valid(text->buffer, text->used), nul = strlen(text->buffer);
-    char place[4200];
-    name_place(text, place, sizeof place);
+    const char *place = name_place(text);
     if (valid < text->used && valid < nul)
         return ewci_fail(text->ctx, EWC_ERROR_FORMAT,
                          "%s: byte %llu: expected UTF-8, found byte 0x%02x (convert the file with iconv)", place,
@@ -132,19 +134,8 @@ static bool is_blank(const char *line)
     return line[strspn(line, " \t\r\n")] == '\0';
 }
 
-static ewc_status parse_line(ewc_text *text, const char *line, size_t length, const char **document, size_t *bytes)
-{
-    char place[4200];
-    const char *value;
-    name_place(text, place, sizeof place);
-    EWCI_TRY(ewci_json_parse(text->ctx, place, line, length, &text->object));
-    EWCI_TRY(ewci_json_string(text->ctx, place, text->object, "text", &value));
-    *document = value;
-    *bytes = strlen(value);
-    return EWC_OK;
-}
-
-static ewc_status next_line(ewc_text *text, const char **document, size_t *bytes)
+/* The object of the next line that is not blank. */
+static ewc_status next_line(ewc_text *text, const cJSON **object)
 {
     for (;;) {
         bool end;
@@ -153,19 +144,60 @@ static ewc_status next_line(ewc_text *text, const char **document, size_t *bytes
         EWCI_TRY(check_text(text));
         size_t mark = mark_bytes(text), length = text->used;
         while (length > mark && (text->buffer[length - 1] == '\n' || text->buffer[length - 1] == '\r')) length--;
-        if (!is_blank(text->buffer + mark))
-            return parse_line(text, text->buffer + mark, length - mark, document, bytes);
+        if (is_blank(text->buffer + mark)) continue;
+        EWCI_TRY(ewci_json_parse(text->ctx, name_place(text), text->buffer + mark, length - mark, &text->object));
+        break;
     }
-    *document = NULL;
-    *bytes = 0;
+    *object = text->object;
     return EWC_OK;
+}
+
+static void forget(ewc_text *text)
+{
+    cJSON_Delete(text->object);
+    ewci_free(text->ctx, text->kept);
+    text->object = NULL;
+    text->kept = NULL;
+}
+
+ewc_status ewci_text_next_object(ewc_text *text, const cJSON **object)
+{
+    forget(text);
+    if (text->lines) return next_line(text, object);
+    return ewci_fail(text->ctx, EWC_ERROR_UNSUPPORTED, "%s: expected a name that ends in .jsonl or .jsonl.gz",
+                     text->path);
 }
 
 ewc_status ewci_text_next(ewc_text *text, const char **document, size_t *bytes)
 {
-    cJSON_Delete(text->object);
-    text->object = NULL;
-    return text->lines ? next_line(text, document, bytes) : next_whole(text, document, bytes);
+    const cJSON *object;
+    const char *value = NULL;
+    forget(text);
+    if (!text->lines) return next_whole(text, document, bytes);
+    EWCI_TRY(next_line(text, &object));
+    if (object != NULL) EWCI_TRY(ewci_json_string(text->ctx, text->place, object, "text", &value));
+    *document = value;
+    *bytes = value == NULL ? 0 : strlen(value);
+    return EWC_OK;
+}
+
+ewc_status ewci_text_keep(ewc_text *text, int64_t count, size_t size, void **memory)
+{
+    ewci_free(text->ctx, text->kept);
+    text->kept = NULL;
+    EWCI_TRY(ewci_alloc_array(text->ctx, count, size, "a line's values", memory));
+    text->kept = *memory;
+    return EWC_OK;
+}
+
+int64_t ewci_text_line(const ewc_text *text)
+{
+    return (int64_t)text->line;
+}
+
+const char *ewci_text_place(const ewc_text *text)
+{
+    return text->place;
 }
 
 ewc_status ewci_text_open(ewc_context *ctx, const char *path, size_t limit, ewc_text **out)
@@ -193,7 +225,7 @@ ewc_status ewci_text_open(ewc_context *ctx, const char *path, size_t limit, ewc_
 void ewci_text_close(ewc_text *text)
 {
     if (text == NULL) return;
-    cJSON_Delete(text->object);
+    forget(text);
     ewci_bytes_close(text->source);
     ewci_free(text->ctx, text->buffer);
     ewci_free(text->ctx, text->path);
