@@ -3,6 +3,8 @@
 
 #include <stdbool.h>
 
+#include "core/threads.h"
+#include "cpu/device.h"
 #include "model/workspace.h"
 
 enum { FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT };
@@ -16,11 +18,11 @@ void products_list(bench_products *p, int64_t tokens, ewc_recompute recompute)
     int64_t layer = c->layers * (recompute >= EWC_RECOMPUTE_LAYER ? 2 : 1);
     int64_t gate_up = c->layers * (recompute >= EWC_RECOMPUTE_MLP ? 2 : 1);
     const bench_product all[PRODUCT_MATRICES] = {
-        {EWC_PHASE_GEMM_QKV, tokens, qkv, hidden, {layer, c->layers, c->layers}, {{0}}},
-        {EWC_PHASE_GEMM_ATTENTION_OUT, tokens, hidden, query, {layer, c->layers, c->layers}, {{0}}},
-        {EWC_PHASE_GEMM_MLP, tokens, 2 * intermediate, hidden, {gate_up, c->layers, c->layers}, {{0}}},
-        {EWC_PHASE_GEMM_MLP, tokens, hidden, intermediate, {layer, c->layers, c->layers}, {{0}}},
-        {EWC_PHASE_GEMM_HEAD, chunk, c->vocab_size, hidden, {chunks, chunks, chunks}, {{0}}},
+        {EWC_PHASE_GEMM_QKV, tokens, qkv, hidden, {layer, c->layers, c->layers}, {{{0}}}},
+        {EWC_PHASE_GEMM_ATTENTION_OUT, tokens, hidden, query, {layer, c->layers, c->layers}, {{{0}}}},
+        {EWC_PHASE_GEMM_MLP, tokens, 2 * intermediate, hidden, {gate_up, c->layers, c->layers}, {{{0}}}},
+        {EWC_PHASE_GEMM_MLP, tokens, hidden, intermediate, {layer, c->layers, c->layers}, {{{0}}}},
+        {EWC_PHASE_GEMM_HEAD, chunk, c->vocab_size, hidden, {chunks, chunks, chunks}, {{{0}}}},
     };
     for (int i = 0; i < PRODUCT_MATRICES; i++) p->all[i] = all[i];
 }
@@ -44,21 +46,57 @@ static int64_t offset_of(const bench_products *p, int matrix, int64_t layer)
     return offsets[matrix];
 }
 
-static ewc_status run_product(const bench_products *p, ewc_context *ctx, const bench_product *b, int kind,
-                              int64_t offset)
+/* C[m,n] = op(A) op(B) (+ C), the leading dimensions those of contiguous matrices. */
+typedef struct call {
+    bool transpose_a, transpose_b, accumulate;
+    int64_t m, n, k, lda, ldb;
+    const float *a, *b;
+    float *c;
+    int row_slices, column_slices;
+} call;
+
+static call make_call(const bench_products *p, const bench_product *b, int kind, int64_t offset)
 {
     const float *weights = p->model->weights + offset;
-    switch (kind) {
-    case FORWARD:
-        return ctx->ops->gemm(ctx->device, false, true, b->rows, b->out, b->in, p->input, b->in, weights, b->in, p->out,
-                              b->out, false);
-    case INPUT_GRADIENT:
-        return ctx->ops->gemm(ctx->device, false, false, b->rows, b->in, b->out, p->other, b->out, weights, b->in,
-                              p->out, b->in, false);
-    default:
-        return ctx->ops->gemm(ctx->device, true, false, b->out, b->in, b->rows, p->other, b->out, p->input, b->in,
-                              p->gradient + offset, b->in, true);
+    if (kind == FORWARD)
+        return (call){false, true, false, b->rows, b->out, b->in, b->in, b->in, p->input, weights, p->out, 1, 1};
+    if (kind == INPUT_GRADIENT)
+        return (call){false, false, false, b->rows, b->in, b->out, b->out, b->in, p->other, weights, p->out, 1, 1};
+    return (call){true, false, true, b->out, b->in, b->rows, b->out, b->in, p->other, p->input, p->gradient + offset,
+                  1,    1};
+}
+
+static void run_slice(void *argument, int index, int count)
+{
+    const call *c = argument;
+    int64_t row, row_end, column, column_end;
+    (void)count;
+    ewci_slice(c->m, 16, index / c->column_slices, c->row_slices, &row, &row_end);
+    ewci_slice(c->n, 16, index % c->column_slices, c->column_slices, &column, &column_end);
+    ewci_sgemm(c->transpose_a, c->transpose_b, row_end - row, column_end - column, c->k, 1.0F,
+               c->a + (c->transpose_a ? row : row * c->lda), c->lda, c->b + (c->transpose_b ? column * c->ldb : column),
+               c->ldb, c->accumulate ? 1.0F : 0.0F, c->c + row * c->n + column, c->n);
+}
+
+/* OpenBLAS on the grid of slices that are nearest to square. */
+static void run_openblas(call *c, int threads)
+{
+    double best = 0;
+    for (int rows = 1; rows <= threads; rows++) {
+        if (threads % rows != 0) continue;
+        double edges = (double)c->m / rows + (double)c->n * rows / threads;
+        if (best > 0 && edges >= best) continue;
+        best = edges;
+        c->row_slices = rows;
+        c->column_slices = threads / rows;
     }
+    ewci_parallel(threads, run_slice, c);
+}
+
+static ewc_status run_library(const call *c, ewc_context *ctx)
+{
+    return ctx->ops->gemm(ctx->device, c->transpose_a, c->transpose_b, c->m, c->n, c->k, c->a, c->lda, c->b, c->ldb,
+                          c->c, c->n, c->accumulate);
 }
 
 void products_run(bench_products *p, ewc_context *context, int64_t repetition)
@@ -66,9 +104,13 @@ void products_run(bench_products *p, ewc_context *context, int64_t repetition)
     for (int i = 0; i < PRODUCT_MATRICES; i++) {
         int64_t offset = offset_of(p, i, repetition % p->model->config.layers);
         for (int kind = 0; kind < PRODUCT_KINDS; kind++) {
+            call c = make_call(p, &p->all[i], kind, offset);
             double start = bench_now();
-            bench_check(context, run_product(p, context, &p->all[i], kind, offset));
-            p->all[i].seconds[kind][repetition] = bench_now() - start;
+            bench_check(context, run_library(&c, context));
+            double middle = bench_now();
+            run_openblas(&c, context->threads);
+            p->all[i].seconds[BY_LIBRARY][kind][repetition] = middle - start;
+            p->all[i].seconds[BY_OPENBLAS][kind][repetition] = bench_now() - middle;
         }
     }
 }
@@ -85,13 +127,14 @@ double products_operations(const bench_products *p, int phase)
     return sum;
 }
 
-double products_seconds(const bench_products *p, int phase, int64_t repetition)
+double products_rate(const bench_products *p, int way, int phase, int64_t repetition)
 {
-    double sum = 0;
+    double seconds = 0;
     for (int i = 0; i < PRODUCT_MATRICES; i++) {
         const bench_product *b = &p->all[i];
         if (phase != EWC_PHASE_COUNT && phase != (int)b->phase) continue;
-        for (int kind = 0; kind < PRODUCT_KINDS; kind++) sum += (double)b->times[kind] * b->seconds[kind][repetition];
+        for (int kind = 0; kind < PRODUCT_KINDS; kind++)
+            seconds += (double)b->times[kind] * b->seconds[way][kind][repetition];
     }
-    return sum;
+    return products_operations(p, phase) / seconds;
 }
