@@ -19,6 +19,7 @@
 
 enum {
     FILL = 32,      /* k is filled up to a multiple: 64 bytes of bf16 */
+    ALIGN = 64,     /* of the threads' shares of an operand's rows */
     LEAST_ROWS = 32 /* tiles are made lower, down to this, until all threads have some */
 };
 
@@ -74,15 +75,14 @@ static void convert_rows(const product *p, uint16_t *y, const operand *o, int64_
 /* The same where k runs down the columns of the source: x[first_k + l, row + i]. */
 static void turn_rows(const product *p, uint16_t *y, const operand *o, int64_t row, int64_t rows)
 {
-    for (int64_t i = 0; i < rows; i += EWCI_TURN_BLOCK) {
-        const int64_t height = smaller(EWCI_TURN_BLOCK, rows - i);
-        for (int64_t l = 0; l < p->k; l += EWCI_TURN_BLOCK)
+    for (int64_t l = 0; l < p->k; l += EWCI_TURN_ROWS)
+        for (int64_t i = 0; i < rows; i += EWCI_TURN_COLUMNS)
             p->device->kernels->bf16_turn_block(y + i * p->depth_filled + l, p->depth_filled,
                                                 o->x + (p->first_k + l) * o->ld + row + i, o->ld,
-                                                smaller(EWCI_TURN_BLOCK, p->k - l), height);
-        for (int64_t j = i; j < i + height; j++) /* bf16_turn_block works on pairs */
-            memset(y + j * p->depth_filled + p->k, 0, (size_t)(p->depth_filled - p->k) * sizeof *y);
-    }
+                                                smaller(EWCI_TURN_ROWS, p->k - l),
+                                                smaller(EWCI_TURN_COLUMNS, rows - i));
+    for (int64_t i = 0; i < rows; i++) /* bf16_turn_block fills up to a group alone */
+        memset(y + i * p->depth_filled + p->k, 0, (size_t)(p->depth_filled - p->k) * sizeof *y);
 }
 
 /* Panels of EWCI_TILE_COLUMNS columns, each [depth_filled, its columns]; rows [begin, end) of all of them. */
@@ -107,12 +107,12 @@ static void convert_slice(void *argument, int index, int count)
     const ewci_bf16 *bf16 = p->device->bf16;
     int64_t begin, end;
     if (p->convert_a) {
-        ewci_slice(p->rows, EWCI_TURN_BLOCK, index, count, &begin, &end);
+        ewci_slice(p->rows, ALIGN, index, count, &begin, &end);
         uint16_t *y = bf16->a + begin * p->depth_filled;
         (p->a.transposed ? turn_rows : convert_rows)(p, y, &p->a, p->row + begin, end - begin);
     }
     if (p->convert_b && p->b.transposed) {
-        ewci_slice(p->columns, EWCI_TURN_BLOCK, index, count, &begin, &end);
+        ewci_slice(p->columns, ALIGN, index, count, &begin, &end);
         convert_rows(p, bf16->b + begin * p->depth_filled, &p->b, p->column + begin, end - begin);
     } else if (p->convert_b) {
         ewci_slice(p->depth_filled, 1, index, count, &begin, &end);

@@ -95,7 +95,7 @@ def test_plan_prints_the_table_and_takes_train_options():
 def test_products_are_named_and_refused_where_they_cannot_be_had():
     make_model("m")
     plan = ["plan", "--model", "m", "--batch", 4, "--length", 16]
-    assert "products in f32 through OpenBLAS" in cpt(*plan, "--threads", 2)[0]
+    assert "products in f32 through " in cpt(*plan, "--threads", 2)[0]
     try:
         out, _ = cpt(*plan, "--products", "bf16")
     except AssertionError:

@@ -16,7 +16,7 @@
 #include "cpu/kernels/update_parameters.h"
 #include "libewc.h"
 
-enum { EWCI_TURN_BLOCK = 64 };
+enum { EWCI_TURN_ROWS = 32, EWCI_TURN_COLUMNS = 256 }; /* largest block of bf16_turn_block */
 
 /* X(result, name, arguments) */
 #define EWCI_KERNEL_LIST(X)                                                                                                     \
@@ -75,7 +75,7 @@ enum { EWCI_TURN_BLOCK = 64 };
     X(void, f32_of_bf16, (float *restrict y, const uint16_t *restrict x, int64_t n))                                            \
     X(void, f32_of_f16, (float *restrict y, const uint16_t *restrict x, int64_t n))                                             \
     X(void, bf16_of_f32, (uint16_t *restrict y, const float *restrict x, int64_t n))                                            \
-    /* gemm_bf16.c: y[j,i] = x[i,j] rounded; rows, columns <= EWCI_TURN_BLOCK; an odd last row gets a zero beside it */         \
+    /* gemm_bf16.c: y[j,i] = x[i,j] rounded; rows are filled up with zeros to a multiple of four */                             \
     X(void, bf16_turn_block,                                                                                                    \
       (uint16_t *restrict y, int64_t ldy, const float *restrict x, int64_t ldx, int64_t rows, int64_t columns))
 
