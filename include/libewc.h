@@ -494,6 +494,10 @@ typedef struct ewc_trainer_options {
     int64_t max_length;
     ewc_recompute recompute;        /* for every layer, unless layer_recompute is given */
     const uint8_t *layer_recompute; /* [layers] of ewc_recompute, or NULL; copied */
+    /* Of Adam's moments: F32 (default), or BF16 with stochastic rounding (docs/ewc.md): half their memory and traffic, moments that
+     * are exact in the mean. A run is then a function of `seed` too; equal seeds give equal bits. */
+    ewc_dtype moments_dtype;
+    uint64_t seed; /* of the rounding; default 0; unused with F32 */
 } ewc_trainer_options;
 
 typedef enum ewc_phase {
@@ -576,8 +580,9 @@ typedef struct ewc_plan_options {
     int training;                   /* 1 (default): gradients and moments; 0: evaluation only */
     int fisher;                     /* 0 none, 1 in memory, 2 mapped from its file */
     ewc_dtype fisher_dtype;         /* default F32 */
-    int anchor;                     /* 0 none, 1 snapshot (f32), 2 mapped */
-    ewc_dtype anchor_dtype;         /* of the mapped files; default BF16 */
+    int anchor;                     /* 0 none, 1 snapshot (f32), 2 mapped, 3 in memory in anchor_dtype */
+    ewc_dtype anchor_dtype;         /* of the mapped files, or in memory; default BF16 */
+    ewc_dtype moments_dtype;        /* as in ewc_trainer_options; default F32 */
 } ewc_plan_options;
 
 typedef struct ewc_plan {

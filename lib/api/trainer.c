@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/convert.h"
 #include "core/memory.h"
 #include "core/sized.h"
 #include "core/status.h"
@@ -66,12 +67,27 @@ static ewc_status check_options(ewc_model *model, const ewc_trainer_options *o)
             "no gradient to clip");
     if (o->clip_mode != EWC_CLIP_TASK && o->clip_mode != EWC_CLIP_TOTAL)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "clip_mode: expected an ewc_clip_mode, found %d", (int)o->clip_mode);
+    if (o->moments_dtype != EWC_F32 && o->moments_dtype != EWC_BF16)
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "moments_dtype: expected EWC_F32 or EWC_BF16, found %d",
+                         (int)o->moments_dtype);
     if (o->max_sequences < 1 || o->max_length < 1 || o->max_sequences > INT32_MAX / o->max_length)
         return ewci_fail(
             ctx, EWC_ERROR_ARGUMENT,
             "max_sequences, max_length: expected the largest micro-batch, at least 1 x 1, found %lld x %lld",
             (long long)o->max_sequences, (long long)o->max_length);
     return check_recompute(ctx, o, model->config.layers);
+}
+
+/* Zero. */
+static ewc_status allocate_moment(ewc_trainer *trainer, const char *what, ewc_buffer *moment)
+{
+    ewc_context *ctx = trainer->model->ctx;
+    ewc_dtype dtype = trainer->options.moments_dtype;
+    size_t bytes = (size_t)trainer->model->layout.parameters * ewci_dtype_bytes(dtype);
+    void *memory;
+    EWCI_TRY(ctx->ops->alloc(ctx->device, bytes, what, &memory));
+    *moment = (ewc_buffer){memory, dtype};
+    return ctx->ops->zero(ctx->device, memory, bytes);
 }
 
 static ewc_status allocate(ewc_trainer *trainer)
@@ -89,12 +105,8 @@ static ewc_status allocate(ewc_trainer *trainer)
     trainer->row_weight = trainer->nll + rows;
     EWCI_TRY(ops->alloc(ctx->device, bytes, "the gradient", &memory));
     trainer->gradient = memory;
-    EWCI_TRY(ops->alloc(ctx->device, bytes, "Adam's first moment", &memory));
-    trainer->m = memory;
-    EWCI_TRY(ops->zero(ctx->device, trainer->m, bytes));
-    EWCI_TRY(ops->alloc(ctx->device, bytes, "Adam's second moment", &memory));
-    trainer->v = memory;
-    EWCI_TRY(ops->zero(ctx->device, trainer->v, bytes));
+    EWCI_TRY(allocate_moment(trainer, "Adam's first moment", &trainer->m));
+    EWCI_TRY(allocate_moment(trainer, "Adam's second moment", &trainer->v));
     return ewci_model_reserve(model, rows, true, trainer->recompute);
 }
 
@@ -134,8 +146,8 @@ void ewc_trainer_destroy(ewc_trainer *trainer)
     ewc_context *ctx = trainer->model->ctx;
     ewci_trainer_unseal(trainer);
     ctx->ops->free(ctx->device, trainer->gradient);
-    ctx->ops->free(ctx->device, trainer->m);
-    ctx->ops->free(ctx->device, trainer->v);
+    ctx->ops->free(ctx->device, trainer->m.data);
+    ctx->ops->free(ctx->device, trainer->v.data);
     ewci_free(ctx, trainer->nll);
     ewci_free(ctx, trainer->frozen);
     ewci_free(ctx, trainer->tasks);
@@ -224,7 +236,7 @@ int64_t ewc_trainer_steps(const ewc_trainer *trainer)
     return trainer == NULL ? 0 : trainer->step;
 }
 
-const float *ewci_trainer_second_moment(const ewc_trainer *trainer, double *bias_correction)
+ewc_buffer ewci_trainer_second_moment(const ewc_trainer *trainer, double *bias_correction)
 {
     *bias_correction = 1.0 - pow(trainer->options.beta2, (double)trainer->step);
     return trainer->v;

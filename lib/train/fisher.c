@@ -191,13 +191,12 @@ static ewc_status take_second_moment(ewc_trainer *trainer, ewc_fisher *fisher)
 {
     ewc_context *ctx = trainer->model->ctx;
     double correction;
-    const float *v = ewci_trainer_second_moment(trainer, &correction);
+    ewc_buffer v = ewci_trainer_second_moment(trainer, &correction);
     ewci_buffer any = {trainer->gradient, EWC_F32};
-    size_t bytes = (size_t)trainer->model->layout.parameters * sizeof *v;
-    EWCI_TRY(ctx->ops->copy(ctx->device, fisher->views.flat, v, bytes));
-    EWCI_TRY(ctx->ops->zero(ctx->device, trainer->gradient, bytes));
-    EWCI_TRY(ctx->ops->fisher_accumulate(ctx->device, fisher->views.flat, any, trainer->model->layout.parameters, 0.0F,
-                                         (float)(1.0 / correction)));
+    int64_t n = trainer->model->layout.parameters;
+    EWCI_TRY(ctx->ops->convert(ctx->device, fisher->views.flat, EWC_F32, v.data, v.dtype, n));
+    EWCI_TRY(ctx->ops->zero(ctx->device, trainer->gradient, (size_t)n * sizeof(float)));
+    EWCI_TRY(ctx->ops->fisher_accumulate(ctx->device, fisher->views.flat, any, n, 0.0F, (float)(1.0 / correction)));
     return ewci_fisher_seal(fisher);
 }
 

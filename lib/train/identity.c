@@ -43,7 +43,10 @@ static ewc_status options(const visitor *v, const ewc_trainer_options *o)
     EWCI_TRY(real(v, "weight_decay", o->weight_decay));
     EWCI_TRY(real(v, "clip", o->clip));
     EWCI_TRY(whole(v, "clip_mode", (int64_t)o->clip_mode));
-    return whole(v, "form", (int64_t)o->form);
+    EWCI_TRY(whole(v, "form", (int64_t)o->form));
+    if (o->moments_dtype == EWC_F32) return EWC_OK; /* the seed is not used */
+    EWCI_TRY(v->visit(v->user, EWCI_IDENTITY_MOMENTS, "bf16"));
+    return whole(v, "seed of the moments' rounding", (int64_t)o->seed);
 }
 
 static ewc_status task(const visitor *v, int64_t number, const ewci_task *t)

@@ -4,6 +4,9 @@
 
 #include "train/trainer.h"
 
+/* The moments' type; a run without it has f32 ones. */
+#define EWCI_IDENTITY_MOMENTS "moments"
+
 /* Calls visit(user, name, value) for each; numbers are hexadecimal floats, so that text is exact. */
 typedef ewc_status (*ewci_identity_visit)(void *user, const char *name, const char *value);
 ewc_status ewci_trainer_identity(const ewc_trainer *trainer, ewci_identity_visit visit, void *user);

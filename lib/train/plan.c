@@ -56,8 +56,11 @@ static ewc_status check_options(ewc_context *ctx, const ewc_model_config *config
                              (int)o->layer_recompute[l]);
     if (o->fisher < 0 || o->fisher > 2)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "fisher: expected 0, 1 or 2, found %d", o->fisher);
-    if (o->anchor < 0 || o->anchor > 2)
-        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "anchor: expected 0, 1 or 2, found %d", o->anchor);
+    if (o->anchor < 0 || o->anchor > 3)
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "anchor: expected 0, 1, 2 or 3, found %d", o->anchor);
+    if (o->moments_dtype != EWC_F32 && o->moments_dtype != EWC_BF16)
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "moments_dtype: expected EWC_F32 or EWC_BF16, found %d",
+                         (int)o->moments_dtype);
     return EWC_OK;
 }
 
@@ -91,11 +94,11 @@ ewc_status ewc_plan_memory(ewc_context *context, const ewc_model_config *config,
     plan.weights_bytes = 4 * n;
     if (options->training) {
         plan.gradients_bytes = 4 * n;
-        plan.moments_bytes = 8 * n;
+        plan.moments_bytes = 2 * element_bytes(options->moments_dtype) * n;
     }
     if (options->fisher) plan.fisher_bytes = element_bytes(options->fisher_dtype) * n;
     if (options->anchor == 1) plan.anchor_bytes = 4 * n;
-    if (options->anchor == 2) plan.anchor_bytes = element_bytes(options->anchor_dtype) * n;
+    if (options->anchor >= 2) plan.anchor_bytes = element_bytes(options->anchor_dtype) * n;
     if (options->anchor == 2) plan.mapped_bytes += plan.anchor_bytes;
     if (options->fisher == 2) plan.mapped_bytes += plan.fisher_bytes;
     count_workspace(context, config, options->sequences * options->length, options->training != 0, options->recompute,
@@ -115,7 +118,7 @@ ewc_status ewci_plan_check_trainer(ewc_model *model, const ewc_trainer_options *
     count_workspace(model->ctx, &model->config, options->max_sequences * options->max_length, true, options->recompute,
                     options->layer_recompute, &plan);
     plan.gradients_bytes = 4 * model->layout.parameters;
-    plan.moments_bytes = 8 * model->layout.parameters;
+    plan.moments_bytes = 2 * element_bytes(options->moments_dtype) * model->layout.parameters;
     add_up(&plan);
     EWCI_TRY(ewc_context_describe(model->ctx, &info));
     if (info.memory_available_bytes <= 0 || plan.total_bytes <= info.memory_available_bytes) return EWC_OK;

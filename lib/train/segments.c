@@ -150,11 +150,16 @@ void ewci_trainer_unseal(ewc_trainer *trainer)
     trainer->sealed = false;
 }
 
+static ewc_buffer moment(ewc_buffer flat, int64_t offset)
+{
+    return (ewc_buffer){(char *)flat.data + (size_t)offset * element_bytes(flat.dtype), flat.dtype};
+}
+
 ewc_update_buffers ewci_segment_buffers(const ewc_trainer *trainer, const ewci_segment *segment)
 {
     return (ewc_update_buffers){.weight = {trainer->model->weights + segment->offset, EWC_F32},
-                                .m = {trainer->m + segment->offset, EWC_F32},
-                                .v = {trainer->v + segment->offset, EWC_F32},
+                                .m = moment(trainer->m, segment->offset),
+                                .v = moment(trainer->v, segment->offset),
                                 .gradient = {trainer->gradient + segment->offset, EWC_F32},
                                 .fisher = segment->fisher,
                                 .anchor = segment->anchor};

@@ -1,10 +1,11 @@
-/* Training state in a directory: weights, m, v as f32 safetensors and manifest.json with their sizes and CRC-32, the step, the
+/* Training state in a directory: weights, m, v as safetensors (m and v in the moments' type) and manifest.json with their sizes and CRC-32, the step, the
  * schedule's areas and the run's identity. Written aside and put into place whole; read only after every check. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/convert.h"
 #include "core/memory.h"
 #include "core/status.h"
 #include "io/file.h"
@@ -17,9 +18,9 @@ enum { VERSION = 1, PARTS = 3, USER_DATA_LIMIT = 64 << 10, MANIFEST_LIMIT = 16 <
 
 static const char *const part_files[PARTS] = {"weights.safetensors", "m.safetensors", "v.safetensors"};
 
-static float *part_values(const ewc_trainer *trainer, int part)
+static ewc_buffer part_values(const ewc_trainer *trainer, int part)
 {
-    return part == 0 ? trainer->model->weights : part == 1 ? trainer->m : trainer->v;
+    return part == 0 ? (ewc_buffer){trainer->model->weights, EWC_F32} : part == 1 ? trainer->m : trainer->v;
 }
 
 /* Values of one part. */
@@ -32,9 +33,8 @@ static ewc_status read_part(void *user, int64_t tensor, int64_t first, int64_t c
 {
     const part_reader *r = user;
     ewc_model *model = r->trainer->model;
-    return model->ctx->ops->copy_out(model->ctx->device, out,
-                                     part_values(r->trainer, r->part) + model->layout.tensors[tensor].offset + first,
-                                     (size_t)count * sizeof *out);
+    return ewci_device_read(model->ctx, part_values(r->trainer, r->part), model->layout.tensors[tensor].offset + first,
+                            count, out);
 }
 
 /* ---- saving --------------------------------------------------------------------------------------------------------- */
@@ -86,7 +86,8 @@ static ewc_status write_part(const ewc_trainer *trainer, const char *stage, int 
     uint64_t bytes;
     ewc_status status;
     EWCI_TRY_GOTO(status, done, ewci_path_join(ctx, stage, part_files[part], &path));
-    EWCI_TRY_GOTO(status, done, ewci_model_outputs(trainer->model, EWC_F32, read_part, &reader, &outputs));
+    EWCI_TRY_GOTO(status, done,
+                  ewci_model_outputs(trainer->model, part_values(trainer, part).dtype, read_part, &reader, &outputs));
     EWCI_TRY_GOTO(status, done,
                   ewci_safetensors_write(ctx, path, trainer->model->layout.tensor_count, outputs, 0, NULL, false));
     EWCI_TRY_GOTO(status, done, ewci_file_crc(ctx, path, &crc, &bytes));
@@ -180,6 +181,11 @@ static ewc_status check_same_run(const state *s, const ewc_trainer *trainer)
     identity_check check = {s, ewci_json_find(s->manifest, "identity"), 0};
     if (!cJSON_IsObject(check.saved))
         return ewci_json_wrong(s->ctx, s->manifest_path, "identity", "an object", check.saved);
+    if (trainer->options.moments_dtype == EWC_F32 && ewci_json_find(check.saved, EWCI_IDENTITY_MOMENTS) != NULL)
+        return ewci_fail(s->ctx, EWC_ERROR_MISMATCH,
+                         "%s: moments: the saved run had bf16 ones, this one has f32: resume with what the run was "
+                         "started with",
+                         s->manifest_path);
     EWCI_TRY(ewci_trainer_identity(trainer, check_identity, &check));
     if (check.count == cJSON_GetArraySize(check.saved)) return EWC_OK;
     return ewci_fail(s->ctx, EWC_ERROR_MISMATCH,
@@ -224,6 +230,7 @@ static ewc_status open_part(state *s, const ewc_trainer *trainer, const char *di
     uint64_t bytes, expected = 0;
     const cJSON *entry = ewci_json_find(ewci_json_find(s->manifest, "files"), part_files[part]);
     const ewci_layout *layout = &trainer->model->layout;
+    ewc_dtype dtype = part_values(trainer, part).dtype;
     EWCI_TRY(ewci_path_join(s->ctx, directory, part_files[part], &path));
     ewc_status status = ewci_json_hex64(s->ctx, s->manifest_path, entry, "crc32", &expected);
     if (status == EWC_OK) status = ewci_file_crc(s->ctx, path, &crc, &bytes);
@@ -235,9 +242,9 @@ static ewc_status open_part(state *s, const ewc_trainer *trainer, const char *di
         const ewci_tensor_entry *found;
         status = ewci_safetensors_tensor(s->parts[part], layout->tensors[t].name, layout->tensors[t].rows,
                                          layout->tensors[t].columns, &found);
-        if (status == EWC_OK && found->dtype != EWC_F32)
-            status = ewci_fail(s->ctx, EWC_ERROR_FORMAT, "%s: %s: dtype: expected F32, found %s", path, found->name,
-                               found->type);
+        if (status == EWC_OK && found->dtype != dtype)
+            status = ewci_fail(s->ctx, EWC_ERROR_FORMAT, "%s: %s: dtype: expected %s, found %s", path, found->name,
+                               dtype == EWC_F32 ? "F32" : "BF16", found->type);
     }
     ewci_free(s->ctx, path);
     return status;
@@ -263,10 +270,11 @@ static ewc_status take_over(const state *s, ewc_trainer *trainer)
 {
     const ewci_layout *layout = &trainer->model->layout;
     for (int part = 0; part < PARTS; part++) {
+        ewc_buffer values = part_values(trainer, part);
         for (int64_t t = 0; t < layout->tensor_count; t++) {
             const ewci_tensor_entry *entry = ewci_safetensors_find(s->parts[part], layout->tensors[t].name);
-            EWCI_TRY(s->ctx->ops->copy_in(s->ctx->device, part_values(trainer, part) + layout->tensors[t].offset,
-                                          entry->data, entry->bytes));
+            size_t offset = (size_t)layout->tensors[t].offset * ewci_dtype_bytes(values.dtype);
+            EWCI_TRY(s->ctx->ops->copy_in(s->ctx->device, (char *)values.data + offset, entry->data, entry->bytes));
         }
     }
     trainer->step = s->step;

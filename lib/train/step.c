@@ -125,6 +125,8 @@ static ewc_status update(ewc_trainer *trainer, const progress *p, ewc_update_sta
     options.beta2 = o->beta2;
     options.epsilon = o->epsilon;
     options.gradient_scale = p->clip_factor;
+    options.stochastic_rounding = o->moments_dtype == EWC_BF16;
+    options.seed = o->seed;
     /* Clipping the total scales the penalty's gradient with the task's. */
     options.lambda = clip_total ? trainer->lambda * p->clip_factor : trainer->lambda;
     memset(sums, 0, sizeof *sums);
@@ -133,6 +135,7 @@ static ewc_status update(ewc_trainer *trainer, const progress *p, ewc_update_sta
         ewc_update_buffers buffers = ewci_segment_buffers(trainer, s);
         ewc_update_statistics part;
         options.weight_decay = s->decay ? o->weight_decay : 0.0;
+        options.first_element = s->offset;
         EWCI_TRY(ops->update(trainer->model->ctx->device, s->count, &buffers, &options, &part));
         sums->distance_squared += part.distance_squared;
         sums->fisher_distance_squared += part.fisher_distance_squared;

@@ -30,7 +30,8 @@ struct ewc_trainer {
     uint8_t recompute[EWC_MAX_LAYERS];
     int64_t step; /* steps taken */
     ewci_schedule_areas areas;
-    float *gradient, *m, *v; /* device, flat */
+    float *gradient;         /* device, flat */
+    ewc_buffer m, v;         /* device, flat, of options.moments_dtype */
     float *nll, *row_weight; /* host, [max_sequences * max_length] */
     bool *frozen;            /* [tensor_count] */
 
@@ -57,7 +58,7 @@ void ewci_trainer_unseal(ewc_trainer *trainer);
 ewc_update_buffers ewci_segment_buffers(const ewc_trainer *trainer, const ewci_segment *segment);
 
 /* Adam's second moment (device, flat) and its bias correction 1 - beta2^t. */
-const float *ewci_trainer_second_moment(const ewc_trainer *trainer, double *bias_correction);
+ewc_buffer ewci_trainer_second_moment(const ewc_trainer *trainer, double *bias_correction);
 
 /* Says which tensor of weights or of the gradient has the first non-finite value; always fails. */
 ewc_status ewci_report_nonfinite(ewc_trainer *trainer, int64_t step, const char *found);

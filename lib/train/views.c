@@ -108,17 +108,17 @@ static bool on_device(const ewci_views *views, const char *at)
     return views->flat != NULL || (address >= first && address - first < views->copies_bytes);
 }
 
-/* Through a block of the copies' own dtype. */
-static ewc_status read_device(const ewci_views *views, const char *at, ewc_dtype dtype, int64_t count, float *out)
+/* Through a block of the buffer's own dtype. */
+ewc_status ewci_device_read(ewc_context *ctx, ewc_buffer buffer, int64_t start, int64_t count, float *out)
 {
-    const ewci_ops *ops = views->ctx->ops;
-    size_t bytes = ewci_dtype_bytes(dtype);
+    size_t bytes = ewci_dtype_bytes(buffer.dtype);
+    const char *at = (const char *)buffer.data + (size_t)start * bytes;
     uint16_t block[BLOCK];
-    if (dtype == EWC_F32) return ops->copy_out(views->ctx->device, out, at, (size_t)count * bytes);
+    if (buffer.dtype == EWC_F32) return ctx->ops->copy_out(ctx->device, out, at, (size_t)count * bytes);
     for (int64_t first = 0; first < count; first += BLOCK) {
         int64_t n = count - first < BLOCK ? count - first : BLOCK;
-        EWCI_TRY(ops->copy_out(views->ctx->device, block, at + (size_t)first * bytes, (size_t)n * bytes));
-        ewci_to_f32(out + first, block, dtype, n);
+        EWCI_TRY(ctx->ops->copy_out(ctx->device, block, at + (size_t)first * bytes, (size_t)n * bytes));
+        ewci_to_f32(out + first, block, buffer.dtype, n);
     }
     return EWC_OK;
 }
@@ -128,7 +128,7 @@ ewc_status ewci_views_read(void *user, int64_t tensor, int64_t first, int64_t co
     const ewci_views *views = user;
     ewc_buffer source = views->tensors[tensor];
     const char *at = (const char *)source.data + (size_t)first * ewci_dtype_bytes(source.dtype);
-    if (on_device(views, at)) return read_device(views, at, source.dtype, count, out);
+    if (on_device(views, at)) return ewci_device_read(views->ctx, source, first, count, out);
     ewci_to_f32(out, at, source.dtype, count);
     return EWC_OK;
 }

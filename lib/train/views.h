@@ -24,6 +24,9 @@ ewc_status ewci_views_map(ewc_model *model, const ewci_tensor_entry *const *entr
 
 void ewci_views_destroy(ewci_views *views);
 
+/* Elements of a buffer on the device as f32. */
+ewc_status ewci_device_read(ewc_context *ctx, ewc_buffer buffer, int64_t first, int64_t count, float *out);
+
 /* Values as f32: an ewci_values_callback, `user` being the ewci_views. */
 ewc_status ewci_views_read(void *user, int64_t tensor, int64_t first, int64_t count, float *out);
 

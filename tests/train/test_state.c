@@ -86,11 +86,9 @@ static void remove_state(void)
     rmdir(directory);
 }
 
-static void resumed_run_has_the_same_bits(void **state)
+static void check_resumed(ewc_trainer_options o)
 {
-    (void)state;
     run whole;
-    ewc_trainer_options o = run_options();
     begin(&whole, &o, 1.0);
     steps_up_to(&whole, STEPS);
     float *expected = tiny_weights(whole.model);
@@ -117,6 +115,70 @@ static void resumed_run_has_the_same_bits(void **state)
     free(expected);
     end(&whole);
     remove_state();
+}
+
+static void resumed_run_has_the_same_bits(void **state)
+{
+    (void)state;
+    check_resumed(run_options());
+}
+
+static ewc_trainer_options bf16_options(uint64_t seed)
+{
+    ewc_trainer_options o = run_options();
+    o.moments_dtype = EWC_BF16;
+    o.seed = seed;
+    return o;
+}
+
+static void resumed_run_with_bf16_moments_has_the_same_bits(void **state)
+{
+    (void)state;
+    check_resumed(bf16_options(5));
+}
+
+static void check_refused(const ewc_trainer_options *saved, const ewc_trainer_options *o, const char *word)
+{
+    run first, second;
+    begin(&first, saved, 1.0);
+    steps_up_to(&first, 2);
+    OK(first.ctx, ewc_trainer_save(first.trainer, directory, NULL));
+    end(&first);
+    begin(&second, o, 1.0);
+    assert_int_equal(ewc_trainer_resume(second.trainer, directory, NULL), EWC_ERROR_MISMATCH);
+    assert_non_null(strstr(ewc_last_error(second.ctx), word));
+    end(&second);
+    remove_state();
+}
+
+static void other_moments_or_another_seed_of_their_rounding_are_refused_by_name(void **state)
+{
+    (void)state;
+    const ewc_trainer_options f32 = run_options(), five = bf16_options(5), six = bf16_options(6);
+    check_refused(&f32, &five, "moments");
+    check_refused(&five, &f32, "moments");
+    check_refused(&five, &six, "seed");
+}
+
+/* The second moment as a Fisher: the same numbers in both types, but for its rounding. */
+static void the_second_moment_is_a_fisher_in_both_types(void **state)
+{
+    (void)state;
+    const ewc_trainer_options options[] = {run_options(), bf16_options(5)};
+    ewc_fisher_statistics s[2];
+    for (int k = 0; k < 2; k++) {
+        run r;
+        ewc_fisher *fisher = NULL;
+        begin(&r, &options[k], 0.0);
+        steps_up_to(&r, 1);
+        OK(r.ctx, ewc_fisher_from_trainer(r.trainer, &fisher));
+        s[k].struct_size = sizeof s[k];
+        OK(r.ctx, ewc_fisher_stats(fisher, -1, &s[k]));
+        ewc_fisher_destroy(fisher);
+        end(&r);
+    }
+    assert_int_equal(s[0].zeros, s[1].zeros);
+    assert_true(s[1].sum > 0.99 * s[0].sum && s[1].sum < 1.01 * s[0].sum && s[0].sum != s[1].sum);
 }
 
 static void other_options_are_refused_by_name(void **state)
@@ -190,7 +252,10 @@ int main(void)
     snprintf(directory, sizeof directory, "%s/ewc-state-%ld", tmp != NULL ? tmp : "/tmp", (long)getpid());
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(resumed_run_has_the_same_bits),
+        cmocka_unit_test(resumed_run_with_bf16_moments_has_the_same_bits),
         cmocka_unit_test(other_options_are_refused_by_name),
+        cmocka_unit_test(other_moments_or_another_seed_of_their_rounding_are_refused_by_name),
+        cmocka_unit_test(the_second_moment_is_a_fisher_in_both_types),
         cmocka_unit_test(damaged_files_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
