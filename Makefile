@@ -70,32 +70,29 @@ DEFINES := -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE
 ifeq ($(ONEDNN),1)
 DEFINES += -DEWCI_ONEDNN=1
 ONEDNN_LIBS ?= -ldnnl
+# oneDNN runs on OpenMP; the library itself does not.
+OPENMP := -fopenmp
 endif
 BASE := $(OPTIMIZE) -fPIC -fvisibility=hidden -fno-math-errno -fno-trapping-math -MMD -MP
 ifneq ($(SANITIZE),)
 BASE += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 SANITIZE_LDFLAGS := -fsanitize=$(SANITIZE)
 endif
-# ThreadSanitizer does not see the synchronisation inside libgomp: that build uses POSIX threads.
 ifneq ($(filter thread,$(SANITIZE)),)
 ifeq ($(ONEDNN),1)
 $(error oneDNN uses OpenMP, which ThreadSanitizer cannot follow: build with ONEDNN=0)
 endif
-DEFINES += -DEWCI_THREADS_PTHREAD
-THREADS := -pthread
-else
-THREADS := -fopenmp
 endif
 
 # Products and sums are contracted to fused ones nowhere but in kernels that allow it (below): one source, one result.
 CONTRACT := -ffp-contract=off
 C_FLAGS = -std=c11 $(BASE) $(C_WARNINGS) $(DEFINES) $(CPPFLAGS) $(CFLAGS)
-LIB_FLAGS = $(C_FLAGS) $(LIB_WARNINGS) $(CONTRACT) $(THREADS) -Iinclude -Ilib $(OPENBLAS_CFLAGS)
+LIB_FLAGS = $(C_FLAGS) $(LIB_WARNINGS) $(CONTRACT) -pthread $(OPENMP) -Iinclude -Ilib $(OPENBLAS_CFLAGS)
 KERNEL_FLAGS = $(C_FLAGS) $(LIB_WARNINGS) -fopenmp-simd -Iinclude -Ilib
 TEST_FLAGS = $(C_FLAGS) $(CONTRACT) -pthread -Iinclude -Ilib -Itests
 EXAMPLE_FLAGS = $(C_FLAGS) $(CONTRACT) -Iinclude
 CXX_FLAGS = -std=c++17 $(BASE) $(if $(SANITIZE),-fno-sanitize=vptr) $(WARNINGS) $(CPPFLAGS) $(CXXFLAGS) -Iinclude
-LIBRARIES := -lcjson -lz $(ONEDNN_LIBS) $(THREADS) -lm
+LIBRARIES := -lcjson -lz $(ONEDNN_LIBS) $(OPENMP) -pthread -lm
 # Without SentencePiece the driver is built all the same; its tokenize command then says what is missing.
 SENTENCEPIECE_LIBS ?= $(if $(shell $(PKG_CONFIG) --exists sentencepiece 2>/dev/null && echo yes),-lsentencepiece)
 

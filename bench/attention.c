@@ -118,7 +118,7 @@ static void bench_cross_entropy(ewc_context *ctx, int64_t repetitions)
             if (r >= 0) seconds[mode][r] = bench_now() - start;
         }
         double start = bench_now();
-        plain_in_place((plain_streams){1, 1}, &logits, n, ctx->threads);
+        plain_in_place((plain_streams){1, 1}, &logits, n, ctx);
         if (r >= 0) plain[r] = bench_now() - start;
     }
     double pass = bench_median(plain, repetitions);

@@ -9,7 +9,7 @@
 #include "core/context.h"
 #include "core/convert.h"
 #include "core/memory.h"
-#include "core/threads.h"
+#include "cpu/device.h"
 #include "ops.h"
 #include "support/measure.h"
 #include "support/plain.h"
@@ -60,7 +60,7 @@ static void make_arrays(bench *b)
         b->x[k] = (float *)b->memory[k] + k * b->stagger;
         b->half[k] = k >= M && k <= ANCHOR ? make_array(b, sizeof(uint16_t)) : NULL;
         filling f = {b->x[k], b->half[k], b->n, k};
-        ewci_parallel(b->ctx->threads, fill_slice, &f);
+        ewci_parallel(b->ctx->device->pool, b->ctx->threads, fill_slice, &f);
     }
 }
 
@@ -216,7 +216,7 @@ static void bench_operations(bench *b)
             double start = bench_now();
             o->run(b, o);
             double middle = bench_now();
-            plain_in_place(o->streams, b->x, b->n, b->ctx->threads);
+            plain_in_place(o->streams, b->x, b->n, b->ctx);
             double end = bench_now();
             if (r < 0) continue;
             seconds[k][r] = middle - start;
@@ -243,7 +243,7 @@ static void bench_triads(bench *b)
     for (int64_t r = -1; r < b->repetitions; r++) {
         for (int k = 2; k <= ARRAYS; k++) {
             double start = bench_now();
-            plain_triad(k, b->x, b->n, b->ctx->threads);
+            plain_triad(k, b->x, b->n, b->ctx);
             if (r >= 0) seconds[k][r] = bench_now() - start;
         }
     }

@@ -130,7 +130,7 @@ static void measure(bench *b, const ewc_batch *batch)
         b->seconds[UPDATE][r] = s.phase_seconds[EWC_PHASE_CLIP] + s.phase_seconds[EWC_PHASE_UPDATE];
         b->seconds[FORWARD_BACKWARD][r] = s.seconds - b->seconds[UPDATE][r];
         products_run(&b->products, b->context, r);
-        traffic_run(&b->rates, b->arrays, PLAIN_ELEMENTS, b->context->threads, r);
+        traffic_run(&b->rates, b->arrays, PLAIN_ELEMENTS, b->context, r);
     }
 }
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/threads.h"
+#include "cpu/device.h"
 
 #if defined(__x86_64__)
 #define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
@@ -92,14 +92,14 @@ static void run_slice(void *argument, int index, int count)
     if (sink == 1.2345F) puts(""); /* the sums are used */
 }
 
-void plain_triad(int arrays, float *const *x, int64_t n, int threads)
+void plain_triad(int arrays, float *const *x, int64_t n, ewc_context *context)
 {
     static const loop loops[] = {triad2, triad3, triad4, triad5, triad6, triad7, triad8};
     work w = {loops[arrays - 2], x, n};
-    ewci_parallel(threads, run_slice, &w);
+    ewci_parallel(context->device->pool, context->threads, run_slice, &w);
 }
 
-void plain_in_place(plain_streams streams, float *const *x, int64_t n, int threads)
+void plain_in_place(plain_streams streams, float *const *x, int64_t n, ewc_context *context)
 {
     static const struct {
         plain_streams streams;
@@ -109,7 +109,7 @@ void plain_in_place(plain_streams streams, float *const *x, int64_t n, int threa
     for (size_t k = 0; k < sizeof loops / sizeof *loops; k++) {
         if (loops[k].streams.read != streams.read || loops[k].streams.written != streams.written) continue;
         work w = {loops[k].body, x, n};
-        ewci_parallel(threads, run_slice, &w);
+        ewci_parallel(context->device->pool, context->threads, run_slice, &w);
         return;
     }
     fprintf(stderr, "no plain loop over %d arrays of which %d are written\n", streams.read, streams.written);

@@ -6,8 +6,10 @@
 
 #include <stdint.h>
 
+#include "libewc.h"
+
 /* x0 = x1 + s x2 + s x3 + ...: `arrays` of them, one written, the others read; 2 to 8. */
-void plain_triad(int arrays, float *const *x, int64_t n, int threads);
+void plain_triad(int arrays, float *const *x, int64_t n, ewc_context *context);
 
 /* `read` arrays are read and the first `written` of them are also written, where they lie: the traffic of an update. */
 typedef struct plain_streams {
@@ -15,6 +17,6 @@ typedef struct plain_streams {
 } plain_streams;
 
 /* {1,0} {3,0} {4,0} sums; {1,1} {2,1} {4,3} {6,3} updates. */
-void plain_in_place(plain_streams streams, float *const *x, int64_t n, int threads);
+void plain_in_place(plain_streams streams, float *const *x, int64_t n, ewc_context *context);
 
 #endif

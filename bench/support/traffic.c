@@ -37,12 +37,12 @@ void traffic_count(const ewc_model_config *c, int64_t tokens, int64_t parameters
     phases[EWC_PHASE_UPDATE] = (traffic){4 * (double)parameters * (6 + 3), UPDATE};
 }
 
-void traffic_run(traffic_rates *rates, float *const *arrays, int64_t n, int threads, int64_t repetition)
+void traffic_run(traffic_rates *rates, float *const *arrays, int64_t n, ewc_context *context, int64_t repetition)
 {
     for (int i = 0; i < TRAFFIC_LOOPS; i++) {
         plain_streams s = traffic_streams[i];
         double start = bench_now();
-        plain_in_place(s, arrays, n, threads);
+        plain_in_place(s, arrays, n, context);
         rates->rate[i][repetition] = 4.0 * (s.read + s.written) * (double)n / (bench_now() - start);
     }
 }

@@ -24,6 +24,6 @@ void traffic_count(const ewc_model_config *config, int64_t tokens, int64_t param
 typedef struct traffic_rates {
     double rate[TRAFFIC_LOOPS][MOST_REPETITIONS];
 } traffic_rates;
-void traffic_run(traffic_rates *rates, float *const *arrays, int64_t n, int threads, int64_t repetition);
+void traffic_run(traffic_rates *rates, float *const *arrays, int64_t n, ewc_context *context, int64_t repetition);
 
 #endif

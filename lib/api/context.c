@@ -8,8 +8,6 @@
 #include "core/threads.h"
 #include "ops.h"
 
-enum { MOST_THREADS = 1024 };
-
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
 
@@ -29,8 +27,8 @@ static ewc_status check_options(const ewc_context_options *o)
 {
     if (o->device != NULL && strcmp(o->device, "cpu") != 0)
         return ewci_fail(NULL, EWC_ERROR_UNSUPPORTED, "device: expected \"cpu\", found \"%s\"", o->device);
-    if (o->threads < 0 || o->threads > MOST_THREADS)
-        return ewci_fail(NULL, EWC_ERROR_ARGUMENT, "threads: expected 0 (all processors) to %d, found %d", MOST_THREADS,
+    if (o->threads < 0 || o->threads > EWCI_MOST_THREADS)
+        return ewci_fail(NULL, EWC_ERROR_ARGUMENT, "threads: expected 0 (all processors) to %d, found %d", EWCI_MOST_THREADS,
                          o->threads);
     if ((unsigned)o->products > EWC_PRODUCTS_BF16)
         return ewci_fail(NULL, EWC_ERROR_ARGUMENT, "products: expected an ewc_products, found %d", (int)o->products);
@@ -42,7 +40,7 @@ static ewc_status check_options(const ewc_context_options *o)
 static int processors(void)
 {
     int count = ewci_processor_count();
-    return count < MOST_THREADS ? count : MOST_THREADS;
+    return count < EWCI_MOST_THREADS ? count : EWCI_MOST_THREADS;
 }
 
 /* The context itself comes from the host's allocator too. */

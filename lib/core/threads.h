@@ -1,26 +1,29 @@
-/* The one place that knows how threads are made (OpenMP; pthreads in the ThreadSanitizer build).
- *
- * A parallel region runs body(argument, index, count) once for each index in [0, count). Work is divided by index in
- * fixed slices, never by who comes first, so that results do not depend on scheduling. */
+/* Dividing work among threads. */
 #ifndef EWCI_CORE_THREADS_H
 #define EWCI_CORE_THREADS_H
 
 #include <stdint.h>
 
+#include "libewc.h"
+
+/* A context's threads, which live as long as it does and sleep when there is nothing to do. A pool is used by one thread of the host at a
+ * time, as a context is. */
+typedef struct ewci_pool ewci_pool;
+
+/* threads, 1 to EWCI_MOST_THREADS: the caller's is one of them. EWC_ERROR_DEVICE when the system does not start so many. */
+ewc_status ewci_pool_create(ewc_context *ctx, int threads, ewci_pool **pool);
+void ewci_pool_destroy(ewc_context *ctx, ewci_pool *pool); /* NULL is fine */
+
+enum { EWCI_MOST_THREADS = 1024 };
+
 typedef void (*ewci_parallel_body)(void *argument, int index, int count);
 
-/* Runs `body` on up to `threads` threads (the caller's is one of them) and returns when all are done. If fewer threads
- * can be had than asked for, each runs several indices: count is always `threads`
- * (1 when that is less). */
-void ewci_parallel(int threads, ewci_parallel_body body, void *argument);
-
-/* Calls body(argument) so that a library which uses OpenMP by itself takes the calling thread alone, inside ewci_parallel or outside;
- * the caller's own settings stay as they are. (The build over POSIX threads does not include such libraries.) */
-void ewci_alone(void (*body)(void *argument), void *argument);
-
-/* How many of `threads` threads the system lets this process run at the same time, the caller's included: tried out. The runtime
- * behind ewci_parallel ends the process when it cannot start one, so this is asked before. */
-int ewci_threads_startable(int threads);
+/* A parallel region: body(argument, index, count) once for each index in [0, count), all done on return. count less than 1 is 1.
+ *
+ * Work is divided by index in fixed slices, so that results do not depend on scheduling. Which thread does an index is left open: one that
+ * is not there in time finds its index done. So a body may not wait for another. Inside a region, in a forked child and without
+ * a pool (NULL) the caller does all indices. */
+void ewci_parallel(ewci_pool *pool, int count, ewci_parallel_body body, void *argument);
 
 /* The slice [*begin, *end) of n items that belongs to index; boundaries are multiples of `align` (n itself excepted). */
 void ewci_slice(int64_t n, int64_t align, int index, int count, int64_t *begin, int64_t *end);

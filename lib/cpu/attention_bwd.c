@@ -222,12 +222,12 @@ ewc_status ewci_cpu_attention_bwd(ewci_device *device, const ewci_attention *sha
     double apart = PRODUCTS_APART * ewci_attention_assign(&j, sets, set_cost);
     double together = PRODUCTS_TOGETHER * ewci_attention_assign(&j, sets, span_cost);
     if (together <= apart) {
-        ewci_parallel(device->threads, run_together, &j);
+        ewci_parallel(device->pool, device->threads, run_together, &j);
         return EWC_OK;
     }
     ewci_attention_assign(&j, sets, set_cost);
-    ewci_parallel(device->threads, run_queries, &j);
+    ewci_parallel(device->pool, device->threads, run_queries, &j);
     ewci_attention_assign(&j, block_count(&j) * shape->kv_heads, block_cost);
-    ewci_parallel(device->threads, run_keys, &j);
+    ewci_parallel(device->pool, device->threads, run_keys, &j);
     return EWC_OK;
 }

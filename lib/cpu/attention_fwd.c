@@ -187,6 +187,6 @@ ewc_status ewci_cpu_attention_fwd(ewci_device *device, const ewci_attention *sha
     j.o = o;
     j.lse = lse;
     ewci_attention_assign(&j, item_count(&j), item_cost);
-    ewci_parallel(device->threads, run_items, &j);
+    ewci_parallel(device->pool, device->threads, run_items, &j);
     return EWC_OK;
 }

@@ -36,5 +36,5 @@ static void run_slice(void *argument, int index, int threads)
 void ewci_each_chunk(const ewci_device *device, int64_t total, ewci_chunk_body body, void *job)
 {
     work w = {body, job, total, chunk_size(total), ewci_chunk_count(total)};
-    ewci_parallel(w.count < device->threads ? w.count : device->threads, run_slice, &w);
+    ewci_parallel(device->pool, w.count < device->threads ? w.count : device->threads, run_slice, &w);
 }

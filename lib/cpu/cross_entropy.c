@@ -109,6 +109,6 @@ static void run_slice(void *argument, int index, int count)
 ewc_status ewci_cpu_cross_entropy(ewci_device *device, const ewci_cross_entropy *args, void *logits)
 {
     job j = {device, args, logits};
-    ewci_parallel(device->threads, run_slice, &j);
+    ewci_parallel(device->pool, device->threads, run_slice, &j);
     return EWC_OK;
 }

@@ -102,16 +102,6 @@ static ewc_status open_bf16(ewci_device *device)
     return check_products(device->ctx, device);
 }
 
-static ewc_status check_threads(ewc_context *ctx)
-{
-    int startable = ewci_threads_startable(ctx->threads);
-    if (startable >= ctx->threads) return EWC_OK;
-    return ewci_fail(ctx, EWC_ERROR_DEVICE,
-                     "threads: expected %d, the system starts %d: ask for fewer or raise its limits (ulimit -u, the "
-                     "container's pids limit, memory for stacks)",
-                     ctx->threads, startable);
-}
-
 /* Cooperlake is SkylakeX with bf16 products; a user may also have asked for it. */
 static bool kernels_as_expected(void)
 {
@@ -127,19 +117,17 @@ ewc_status ewci_cpu_open(ewc_context *ctx, const ewc_context_options *options, e
     void *memory;
     EWCI_TRY(choose_kernels(ctx, options->instruction_set, &kernels));
     EWCI_TRY(check_products(ctx, NULL));
-    EWCI_TRY(check_threads(ctx));
     EWCI_TRY(ewci_alloc_array(ctx, 1, sizeof(ewci_device), "the device", &memory));
     ewci_device *device = memory;
     *device = (ewci_device){.ctx = ctx, .threads = ctx->threads, .share = SHARE, .kernels = kernels};
     size_t floats = EWCI_TILE + (kernels->gemm != NULL ? EWCI_GEMM_PANELS : 0);
     ewc_status status = ewci_alloc(ctx, (size_t)ctx->threads * floats * sizeof(float), "the threads' tiles", &memory);
-    if (status != EWC_OK) {
-        ewci_free(ctx, device);
-        return status;
+    if (status == EWC_OK) {
+        device->tiles = memory;
+        device->panels = device->tiles + (size_t)ctx->threads * EWCI_TILE;
+        status = ewci_pool_create(ctx, ctx->threads, &device->pool);
     }
-    device->tiles = memory;
-    device->panels = device->tiles + (size_t)ctx->threads * EWCI_TILE;
-    if (options->products == EWC_PRODUCTS_BF16) status = open_bf16(device);
+    if (status == EWC_OK && options->products == EWC_PRODUCTS_BF16) status = open_bf16(device);
     if (status != EWC_OK) {
         ewci_cpu_close(device);
         return status;
@@ -164,6 +152,7 @@ void ewci_cpu_close(ewci_device *device)
 {
     if (device == NULL) return;
     ewci_bf16_close(device->ctx, device->bf16);
+    ewci_pool_destroy(device->ctx, device->pool);
     ewci_free(device->ctx, device->tiles);
     ewci_free(device->ctx, device);
 }
@@ -233,7 +222,7 @@ static void zero_slice(void *argument, int index, int count)
 ewc_status ewci_cpu_zero(ewci_device *device, void *destination, size_t bytes)
 {
     zero_job job = {destination, (int64_t)bytes};
-    ewci_parallel(ewci_team(device, (int64_t)(bytes / 16)), zero_slice, &job);
+    ewci_parallel(device->pool, ewci_team(device, (int64_t)(bytes / 16)), zero_slice, &job);
     return EWC_OK;
 }
 

@@ -17,6 +17,7 @@ int ewci_team(const ewci_device *device, int64_t elements);
 struct ewci_device {
     ewc_context *ctx;
     int threads;
+    ewci_pool *pool; /* of so many */
     int64_t share; /* elements that are worth a thread of their own; tests set 1, so that small work is divided too */
     const ewci_kernels *kernels;
     int blas_kernels_expected;

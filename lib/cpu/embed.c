@@ -37,7 +37,7 @@ ewc_status ewci_cpu_embed_fwd(ewci_device *device, void *x, const void *table, c
                               int64_t hidden, float scale)
 {
     job j = {device, x, table, tokens, count, hidden, scale};
-    ewci_parallel(ewci_team(device, count * hidden), forward_slice, &j);
+    ewci_parallel(device->pool, ewci_team(device, count * hidden), forward_slice, &j);
     return EWC_OK;
 }
 
@@ -45,6 +45,6 @@ ewc_status ewci_cpu_embed_bwd(ewci_device *device, float *dtable, const void *dx
                               int64_t hidden, float scale)
 {
     job j = {device, dtable, dx, tokens, count, hidden, scale};
-    ewci_parallel(ewci_team(device, count * hidden), backward_slice, &j);
+    ewci_parallel(device->pool, ewci_team(device, count * hidden), backward_slice, &j);
     return EWC_OK;
 }

@@ -35,7 +35,7 @@ static void backward_slice(void *argument, int index, int count)
 ewc_status ewci_cpu_geglu_fwd(ewci_device *device, void *act, const void *gate_up, int64_t rows, int64_t intermediate)
 {
     job j = {device, act, NULL, gate_up, rows, intermediate};
-    ewci_parallel(ewci_team(device, rows * intermediate), forward_slice, &j);
+    ewci_parallel(device->pool, ewci_team(device, rows * intermediate), forward_slice, &j);
     return EWC_OK;
 }
 
@@ -43,6 +43,6 @@ ewc_status ewci_cpu_geglu_bwd(ewci_device *device, void *d_gate_up, const void *
                               int64_t intermediate)
 {
     job j = {device, d_gate_up, dact, gate_up, rows, intermediate};
-    ewci_parallel(ewci_team(device, rows * intermediate), backward_slice, &j);
+    ewci_parallel(device->pool, ewci_team(device, rows * intermediate), backward_slice, &j);
     return EWC_OK;
 }

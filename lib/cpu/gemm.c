@@ -71,6 +71,6 @@ ewc_status ewci_cpu_gemm(ewci_device *device, bool transpose_a, bool transpose_b
     if (device->kernels->gemm == NULL && threads > MOST_BLAS_CALLS) threads = MOST_BLAS_CALLS;
     if ((double)m * (double)n * (double)k < SMALL_PRODUCT) threads = 1;
     choose_grid(&p, threads);
-    ewci_parallel(p.row_slices * p.column_slices, run_slice, &p);
+    ewci_parallel(device->pool, p.row_slices * p.column_slices, run_slice, &p);
     return EWC_OK;
 }

@@ -168,8 +168,8 @@ static ewc_status run_block(product *p)
     const double work = (double)p->rows * (double)p->columns * (double)p->k;
     const int team = ewci_team(p->device, (int64_t)smaller((int64_t)(work / 64), INT32_MAX));
     choose_tile(p);
-    ewci_parallel(team, convert_slice, p);
-    ewci_parallel(team, multiply_slice, p);
+    ewci_parallel(p->device->pool, team, convert_slice, p);
+    ewci_parallel(p->device->pool, team, multiply_slice, p);
     return ewci_onednn_check(p->device->bf16->onednn);
 }
 

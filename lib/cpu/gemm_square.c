@@ -40,6 +40,6 @@ ewc_status ewci_cpu_gemm_square(ewci_device *device, int64_t m, int64_t n, int64
 {
     if (device->bf16 != NULL && k > 0) return ewci_bf16_gemm_square(device, m, n, k, a, lda, b, ldb, weight, fisher);
     product p = {device, m, n, k, lda, ldb, a, b, weight, fisher};
-    if (m > 0 && n > 0) ewci_parallel(ewci_team(device, m * n * (k / 16 + 1)), run_slice, &p);
+    if (m > 0 && n > 0) ewci_parallel(device->pool, ewci_team(device, m * n * (k / 16 + 1)), run_slice, &p);
     return EWC_OK;
 }

@@ -7,11 +7,11 @@
 #ifdef EWCI_ONEDNN
 
 #include <dnnl.h>
+#include <omp.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/memory.h"
-#include "core/threads.h"
 
 #if DNNL_VERSION_MAJOR != 2
 #error "libewc is written for oneDNN 2 (Debian 12: libdnnl-dev 2.6)"
@@ -22,6 +22,17 @@ enum {
     SCRATCH = 2 << 20, /* bytes in which oneDNN packs the operands of a tile; larger wishes it serves itself */
     ARGUMENTS = 4      /* a, b, c, scratch */
 };
+
+/* Calls body(argument) so that oneDNN's OpenMP takes the calling thread alone. The number of threads is a property of the region, which
+ * ends with the call: the host's own settings stay as they are. */
+static void alone(void (*body)(void *argument), void *argument)
+{
+#pragma omp parallel num_threads(1)
+    {
+        omp_set_num_threads(1);
+        body(argument);
+    }
+}
 
 typedef struct plan {
     bool transpose_b;
@@ -181,7 +192,7 @@ void ewci_onednn_multiply(ewci_onednn *o, int thread, bool transpose_b, int64_t 
                           const uint16_t *a, const uint16_t *b, float *c)
 {
     call p = {o, &o->workers[thread], transpose_b, m, n, k, a, b, c};
-    ewci_alone(run_call, &p);
+    alone(run_call, &p);
 }
 
 static ewc_status fail(ewc_context *ctx, dnnl_status_t status)
@@ -266,7 +277,7 @@ ewc_status ewci_onednn_open(ewc_context *ctx, int threads, ewci_onednn **out, bo
     ewc_status status = allocate_workers(o);
     if (status == EWC_OK) {
         opening p = {o, dnnl_success};
-        ewci_alone(run_start, &p);
+        alone(run_start, &p);
         if (p.status != dnnl_success) status = fail(ctx, p.status);
     }
     if (status != EWC_OK) {

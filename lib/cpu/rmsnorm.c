@@ -29,7 +29,7 @@ ewc_status ewci_cpu_rmsnorm_fwd(ewci_device *device, void *y, float *rstd, const
                                 int64_t hidden, float eps)
 {
     forward f = {device, y, rstd, x, w, rows, hidden, eps};
-    ewci_parallel(ewci_team(device, rows * hidden), forward_slice, &f);
+    ewci_parallel(device->pool, ewci_team(device, rows * hidden), forward_slice, &f);
     return EWC_OK;
 }
 
@@ -65,7 +65,7 @@ ewc_status ewci_cpu_rmsnorm_bwd(ewci_device *device, void *dx, float *dw, const 
                                 const float *rstd, int64_t rows, int64_t hidden, bool accumulate)
 {
     backward b = {device, dx, dw, dy, x, w, rstd, rows, hidden, accumulate};
-    if (dw != NULL) ewci_parallel(ewci_team(device, rows * hidden), weight_slice, &b);
-    ewci_parallel(ewci_team(device, rows * hidden), input_slice, &b);
+    if (dw != NULL) ewci_parallel(device->pool, ewci_team(device, rows * hidden), weight_slice, &b);
+    ewci_parallel(device->pool, ewci_team(device, rows * hidden), input_slice, &b);
     return EWC_OK;
 }

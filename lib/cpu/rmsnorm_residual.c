@@ -32,7 +32,7 @@ ewc_status ewci_cpu_rmsnorm_residual_fwd(ewci_device *device, void *out, void *y
                                          int64_t rows, int64_t hidden, float eps)
 {
     forward f = {device, out, y, rstd_post, rstd_pre, x, o, w_post, w_pre, rows, hidden, eps};
-    ewci_parallel(ewci_team(device, rows * hidden), forward_slice, &f);
+    ewci_parallel(device->pool, ewci_team(device, rows * hidden), forward_slice, &f);
     return EWC_OK;
 }
 
@@ -86,8 +86,9 @@ ewc_status ewci_cpu_rmsnorm_residual_bwd(ewci_device *device, void *d_o, void *d
                                          int64_t hidden)
 {
     backward b = {device, d_o, dx, dw_post, dw_pre, dy, out, o, w_post, w_pre, rstd_post, rstd_pre, rows, hidden};
-    ewci_parallel(ewci_team(device, rows * hidden), pre_weight_slice, &b); /* before dy is overwritten by d_o */
-    ewci_parallel(ewci_team(device, rows * hidden), input_slice, &b);
-    ewci_parallel(ewci_team(device, rows * hidden), post_weight_slice, &b); /* needs the finished dx */
+    ewci_parallel(device->pool, ewci_team(device, rows * hidden), pre_weight_slice,
+                  &b); /* before dy is overwritten by d_o */
+    ewci_parallel(device->pool, ewci_team(device, rows * hidden), input_slice, &b);
+    ewci_parallel(device->pool, ewci_team(device, rows * hidden), post_weight_slice, &b); /* needs the finished dx */
     return EWC_OK;
 }

@@ -37,7 +37,7 @@ ewc_status ewci_cpu_rope_table(ewci_device *device, float *table, const int32_t 
         float power = powf((float)theta, (float)(2 * i) / (float)head_dim);
         j.frequency[i] = 1.0F / power / (float)linear_scale;
     }
-    ewci_parallel(ewci_team(device, 8 * count * head_dim), table_slice, &j);
+    ewci_parallel(device->pool, ewci_team(device, 8 * count * head_dim), table_slice, &j);
     return EWC_OK;
 }
 
@@ -71,6 +71,6 @@ ewc_status ewci_cpu_rope(ewci_device *device, void *x, const float *table, int64
                          int64_t head_dim, int64_t stride, bool inverse)
 {
     rotation r = {device, x, table, count, heads, head_dim, stride, inverse};
-    ewci_parallel(ewci_team(device, count * heads * head_dim), rotate_slice, &r);
+    ewci_parallel(device->pool, ewci_team(device, count * heads * head_dim), rotate_slice, &r);
     return EWC_OK;
 }

@@ -46,7 +46,7 @@ ewc_status ewci_cpu_gather_rows(ewci_device *device, float *rows, float *table, 
              .count = count,
              .hidden = hidden,
              .clear = clear};
-    ewci_parallel(ewci_team(device, count * hidden), gather_slice, &j);
+    ewci_parallel(device->pool, ewci_team(device, count * hidden), gather_slice, &j);
     return EWC_OK;
 }
 
@@ -60,6 +60,6 @@ ewc_status ewci_cpu_scatter_square(ewci_device *device, float *fisher, const flo
              .count = count,
              .hidden = hidden,
              .weight = weight};
-    ewci_parallel(ewci_team(device, count * hidden), square_slice, &j);
+    ewci_parallel(device->pool, ewci_team(device, count * hidden), square_slice, &j);
     return EWC_OK;
 }

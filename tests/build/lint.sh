@@ -16,7 +16,7 @@ fi
 [ ${#sources[@]} -gt 0 ] || { echo 'lint: no sources' >&2; exit 1; }
 
 # Both tools see what the compiler sees of the portable build; the threads are the POSIX ones, which need no compiler's own header.
-defines=(-D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -DEWCI_THREADS_PTHREAD -DEWCI_ISA=portable)
+defines=(-D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -DEWCI_ISA=portable)
 read -ra blas <<< "${OPENBLAS_CFLAGS:-}"
 
 # invalidPointerCast: arenas hold arrays of several types, one behind the other.

@@ -23,7 +23,7 @@ expect "the model may not use a backend" fault lib/model/fault.c '#include "cpu/
 expect "io may not use the operation table" fault lib/io/fault.c '#include "ops.h"' 'layer io must not include'
 expect "an example may not use internals" fault examples/minimal/minimal.c '#include "core/memory.h"' 'layer examples'
 expect "a test of the API may not use internals" fault tests/api/fault.c '#include "core/memory.h"' 'layer tests/api'
-expect "threads are started in one place" fault lib/cpu/fault.c '#pragma omp parallel for' 'lib/core/threads.c alone'
+expect "threads are started in one place" fault lib/cpu/fault.c '#pragma omp parallel for' 'lib/core/pool.c alone'
 expect "the BLAS is called in one layer" fault lib/model/fault.c '#include <cblas.h>' 'lib/cpu alone'
 expect "the library does not print" fault lib/io/fault.c '    printf("x");' 'never prints'
 expect "the library does not exit" fault lib/io/fault.c '    exit(1);' 'never prints, exits'

@@ -76,7 +76,7 @@ expect "the shared library links beside the host's OpenBLAS" build "$TMPDIR/shar
     -Wl,-rpath,"$EWC_BUILD"
 expect "each has its own BLAS (shared)" "$TMPDIR/shared"
 expect "the static library links beside the host's OpenBLAS" build "$TMPDIR/static" "$EWC_BUILD/libewc.a" -lcjson -lz \
-    -lgomp -lpthread
+    -lpthread
 expect "each has its own BLAS (static)" "$TMPDIR/static"
 expect "the order of linking does not matter" build "$TMPDIR/first" -L"$blas" -lopenblas -L"$EWC_BUILD" -lewc \
     -Wl,-rpath,"$EWC_BUILD"

@@ -35,7 +35,7 @@ TOTAL, BLAS = "all of the library", "OpenBLAS in all"
 def start(program, instruction_set):
     """callgrind on the program; its profile goes to TMPDIR."""
     profile = pathlib.Path(os.environ.get("TMPDIR", "/tmp")) / f"callgrind.{instruction_set}"
-    environment = dict(os.environ, OPENBLAS_CORETYPE="Prescott", OMP_NUM_THREADS="1", LC_ALL="C")
+    environment = dict(os.environ, OPENBLAS_CORETYPE="Prescott", LC_ALL="C")
     command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={profile}",
                *(f"--toggle-collect={name}" for name in COUNTED), str(program), instruction_set]
     return profile, subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -51,7 +51,7 @@ class Tree:
 
     def failing(self, tests):
         """The first of the tests that fails, or None."""
-        environment = dict(os.environ, EWC_TEST_FAST="1", OMP_WAIT_POLICY="PASSIVE", TMPDIR=str(self.build),
+        environment = dict(os.environ, EWC_TEST_FAST="1", TMPDIR=str(self.build),
                            EWC_BUILD=str(self.build))
         for name in tests:
             try:
