@@ -129,6 +129,7 @@ PUBLIC_TESTS := $(foreach area,$(PUBLIC_AREAS),$(filter $(BUILD)/tests/$(area)/%
 INTERNAL_TESTS := $(filter-out $(PUBLIC_TESTS),$(TEST_PROGRAMS))
 HOT_LOOPS := $(BUILD)/tests/instructions/hot_loops
 BENCH_PROGRAMS := $(BENCH_SOURCES:bench/%.c=$(BUILD)/bench-%)
+BENCH_SCALING := $(BUILD)/bench-scaling
 CPT := $(if $(CPT_SOURCES),$(BUILD)/ewc-cpt)
 
 STATIC := $(BUILD)/libewc.a
@@ -358,8 +359,15 @@ demo: all ## Learn Lithuanian without forgetting English: the demonstration, abo
 
 .PHONY: bench
 bench: $(BENCH_PROGRAMS) ## Build and run the benchmarks
-	@for program in $(filter-out %/bench-step,$(BENCH_PROGRAMS)); do $$program || exit 1; done
+	@for program in $(filter-out %/bench-step $(BENCH_SCALING),$(BENCH_PROGRAMS)); do $$program || exit 1; done
 	@for shape in S M G; do $(BUILD)/bench-step --shape $$shape || exit 1; done
+	@$(BENCH_SCALING)
+
+SVG ?= $(BUILD)/scaling.svg
+.PHONY: scaling
+scaling: $(BENCH_SCALING) ## How a step scales: a table and a picture, SVG=build/scaling.svg; about ten minutes; SCALING="--curve length" and more
+	@$(BENCH_SCALING) --json $(BUILD)/scaling.json $(SCALING)
+	@python3 bench/plot.py $(BUILD)/scaling.json $(SVG)
 
 .PHONY: bench-peer
 bench-peer: $(BUILD)/bench-step ## Time a step beside transformers and PyTorch; INSTALL=1 gets them, PEER="--shapes S" and more: bench/peer/compare.py

@@ -11,7 +11,8 @@ static void usage(const char *program, const char *found)
     fprintf(
         stderr,
         "%s: expected --elements N, --repetitions N, --threads N, --instruction-set 1|2|3 (portable, AVX2, AVX-512), "
-        "--stagger N, --recompute 0..3, --shape S|M|G or --json FILE, found %s\n",
+        "--stagger N, --recompute 0..3, --seconds N, --memory GIB, --shape S|M|G, --curve NAME or --json FILE, found "
+        "%s\n",
         program, found);
     exit(2);
 }
@@ -25,7 +26,9 @@ void bench_parse(int argc, char **argv, bench_options *options)
     } known[] = {{"--elements", &options->elements, NULL}, {"--repetitions", &options->repetitions, NULL},
                  {"--threads", &options->threads, NULL},   {"--instruction-set", &options->instruction_set, NULL},
                  {"--stagger", &options->stagger, NULL},   {"--recompute", &options->recompute, NULL},
-                 {"--shape", NULL, &options->shape},       {"--json", NULL, &options->json}};
+                 {"--seconds", &options->seconds, NULL},   {"--memory", &options->memory, NULL},
+                 {"--shape", NULL, &options->shape},       {"--curve", NULL, &options->curve},
+                 {"--json", NULL, &options->json}};
     const size_t count = sizeof known / sizeof *known;
     for (int i = 1; i < argc; i += 2) {
         size_t k = 0;
