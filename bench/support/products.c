@@ -79,8 +79,9 @@ static void run_slice(void *argument, int index, int count)
 }
 
 /* OpenBLAS on the grid of slices that are nearest to square. */
-static void run_openblas(call *c, int threads)
+static void run_openblas(call *c, ewc_context *context)
 {
+    int threads = context->threads;
     double best = 0;
     for (int rows = 1; rows <= threads; rows++) {
         if (threads % rows != 0) continue;
@@ -90,7 +91,7 @@ static void run_openblas(call *c, int threads)
         c->row_slices = rows;
         c->column_slices = threads / rows;
     }
-    ewci_parallel(threads, run_slice, c);
+    ewci_parallel(context->device->pool, threads, run_slice, c);
 }
 
 static ewc_status run_library(const call *c, ewc_context *ctx)
@@ -108,7 +109,7 @@ void products_run(bench_products *p, ewc_context *context, int64_t repetition)
             double start = bench_now();
             bench_check(context, run_library(&c, context));
             double middle = bench_now();
-            run_openblas(&c, context->threads);
+            run_openblas(&c, context);
             p->all[i].seconds[BY_LIBRARY][kind][repetition] = middle - start;
             p->all[i].seconds[BY_OPENBLAS][kind][repetition] = bench_now() - middle;
         }

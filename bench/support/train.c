@@ -5,6 +5,7 @@
 
 #include "core/context.h"
 #include "core/threads.h"
+#include "cpu/device.h"
 #include "model/model.h"
 #include "ops.h"
 #include "support/measure.h"
@@ -54,7 +55,7 @@ void training_open(bench_training *t)
     ewc_trainer_options options;
     t->context = make_context(t->threads);
     bench_check(t->context, ewci_model_new(t->context, &t->config, &t->model));
-    ewci_parallel(t->context->threads, fill_slice, t->model);
+    ewci_parallel(t->context->device->pool, t->context->threads, fill_slice, t->model);
     bench_check(t->context, ewci_fisher_unit_values(t->model, &t->fisher));
     bench_check(t->context, ewc_anchor_from_model(t->model, &t->anchor));
     ewc_trainer_options_default(&options);
