@@ -87,11 +87,11 @@ static void run_size(ewc_context *ctx, ewc_model *model, item *x, sizes size, in
         single[r] = c;
         ratio[r] = b / a;
     }
-    int64_t rows = size.prefix - 1 + CHOICES * size.choice;
+    int64_t rows = size.prefix - 1 + CHOICES * size.choice, alone = CHOICES * x->length;
     printf("%8lld %8lld %8lld %8lld %7.2f %11.1f %11.1f %11.1f %7.2f\n", (long long)size.prefix, (long long)size.choice,
-           (long long)rows, (long long)(CHOICES * x->length), (double)(CHOICES * x->length) / (double)rows,
-           1e3 * bench_median(shared, repetitions), 1e3 * bench_median(batch, repetitions),
-           1e3 * bench_median(single, repetitions), bench_median(ratio, repetitions));
+           (long long)rows, (long long)alone, (double)alone / (double)rows, 1e3 * bench_median(shared, repetitions),
+           1e3 * bench_median(batch, repetitions), 1e3 * bench_median(single, repetitions),
+           bench_median(ratio, repetitions));
 }
 
 int main(int argc, char **argv)
