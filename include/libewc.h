@@ -437,6 +437,11 @@ EWC_API ewc_status ewc_fisher_save(ewc_fisher *fisher, const char *path, ewc_dty
 /* Refused by name: a tensor missing, of another shape or unknown to the model; not finite; all zero. Values stay in the file's dtype.
  * Whose weights it belongs to is checked when it meets its anchor (ewc_trainer_add_anchor). */
 EWC_API ewc_status ewc_fisher_load(ewc_model *model, const char *path, ewc_fisher **fisher);
+/* Holds a finished Fisher in memory of its own as BF16, rounded to nearest even, or F32: in bf16 half the memory and, in every
+ * update, half the traffic. What it was held in before is given back at the end; a file is no longer mapped. Refused by name: a tensor that
+ * is not zero but would become so everywhere, or a value beyond bf16's largest; then nothing has changed. The mean, which relative
+ * lambdas refer to, is that of the rounded values. Only before ewc_trainer_add_anchor. */
+EWC_API ewc_status ewc_fisher_convert(ewc_fisher *fisher, ewc_dtype dtype);
 EWC_API ewc_status ewc_fisher_describe(const ewc_fisher *fisher, ewc_fisher_info *info);
 /* tensor: index in the model's order, or -1 for all. */
 EWC_API ewc_status ewc_fisher_stats(ewc_fisher *fisher, int64_t tensor, ewc_fisher_statistics *statistics);
@@ -456,6 +461,10 @@ EWC_API ewc_status ewc_anchor_from_model(ewc_model *model, ewc_anchor **anchor);
 EWC_API ewc_status ewc_anchor_open(ewc_model *model, const char *directory, ewc_anchor **anchor);
 EWC_API ewc_status ewc_anchor_save(ewc_anchor *anchor, const char *path, int overwrite); /* one safetensors file, f32 */
 EWC_API ewc_status ewc_anchor_load(ewc_model *model, const char *path, ewc_anchor **anchor);
+/* Holds the anchor in memory of its own as BF16, rounded to nearest even, or F32; otherwise as ewc_fisher_convert. The penalty then pulls to
+ * the rounded weights: unless they were bf16 numbers before (as those of a bf16 checkpoint are), a model that sits on the anchor begins at
+ * a distance from it, about a six-hundredth of its weights' norm, which the log says. The fingerprint stays that of the weights before rounding. */
+EWC_API ewc_status ewc_anchor_convert(ewc_anchor *anchor, ewc_dtype dtype);
 EWC_API ewc_status ewc_anchor_fingerprint(const ewc_anchor *anchor, uint64_t *fingerprint);
 EWC_API void ewc_anchor_destroy(ewc_anchor *anchor);
 

@@ -200,6 +200,8 @@ ewc_status ewc_trainer_add_anchor(ewc_trainer *trainer, ewc_anchor *anchor, ewc_
     ewci_task *tasks = memory;
     if (trainer->task_count > 0) memcpy(tasks, trainer->tasks, (size_t)trainer->task_count * sizeof *tasks);
     tasks[trainer->task_count] = (ewci_task){anchor, fisher, lambda};
+    anchor->lent = true;
+    if (fisher != NULL) fisher->lent = true;
     ewci_free(ctx, trainer->tasks);
     trainer->tasks = tasks;
     trainer->task_count++;

@@ -10,7 +10,9 @@ struct ewc_anchor {
     ewci_views views;
     ewci_hf *hf;            /* what the views are mapped from, or NULL */
     ewci_safetensors *file; /* or this */
-    uint64_t fingerprint;
+    uint64_t fingerprint;   /* of the values before they were rounded by ewc_anchor_convert */
+    bool rounded;           /* and that changed some */
+    bool lent;              /* a trainer was given it: its values stay where they are */
 };
 
 /* A tensor's values for the update. */

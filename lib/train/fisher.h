@@ -15,6 +15,7 @@ struct ewc_fisher {
     int64_t rows;           /* rows seen: keys of sampled labels */
     float *gradient;        /* device scratch while estimating: flat, or [vocab, hidden] for EMPIRICAL */
     int64_t gradient_count;
+    bool lent; /* a trainer was given it: its values stay where they are */
 };
 
 ewc_buffer ewci_fisher_view(const ewc_fisher *fisher, int64_t tensor);

@@ -181,10 +181,10 @@ ewc_status ewc_fisher_online(ewc_fisher *fisher, const ewc_fisher *previous, dou
     if (!isfinite(gamma) || gamma < 0)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "gamma: expected a finite number >= 0, found %g", gamma);
     if (fisher->views.flat == NULL)
-        return ewci_fail(
-            ctx, EWC_ERROR_STATE,
-            "ewc_fisher_online: the Fisher is mapped from a file and cannot change; make `fisher` the one that was "
-            "just estimated and `previous` the loaded one");
+        return ewci_fail(ctx, EWC_ERROR_STATE,
+                         "ewc_fisher_online: the Fisher is mapped from a file or held in bf16 and cannot change; make "
+                         "`fisher` the one "
+                         "that was just estimated and `previous` this one");
     fisher->info.finished = 0; /* until it is whole again */
     fisher->broken = true;
     EWCI_TRY(add_previous(fisher, previous, gamma));

@@ -55,7 +55,7 @@ static ewc_status task(const visitor *v, int64_t number, const ewci_task *t)
     uint64_t anchor;
     EWCI_TRY(ewc_anchor_fingerprint(t->anchor, &anchor));
     snprintf(name, sizeof name, "task %lld: anchor", (long long)number);
-    snprintf(value, sizeof value, "%016" PRIx64, anchor);
+    snprintf(value, sizeof value, "%016" PRIx64 "%s", anchor, t->anchor->rounded ? " rounded to bf16" : "");
     EWCI_TRY(v->visit(v->user, name, value));
     snprintf(name, sizeof name, "task %lld: lambda", (long long)number);
     EWCI_TRY(real(v, name, t->lambda));

@@ -9,13 +9,12 @@
 
 enum { BLOCK = 4096 };
 
-static ewc_status begin(ewc_model *model, ewci_views *views)
+static ewc_status begin(ewc_context *ctx, const ewci_layout *layout, ewci_views *views)
 {
     void *memory;
-    views->ctx = model->ctx;
-    views->layout = &model->layout;
-    EWCI_TRY(
-        ewci_alloc_array(model->ctx, model->layout.tensor_count, sizeof(ewc_buffer), "a list of tensors", &memory));
+    views->ctx = ctx;
+    views->layout = layout;
+    EWCI_TRY(ewci_alloc_array(ctx, layout->tensor_count, sizeof(ewc_buffer), "a list of tensors", &memory));
     views->tensors = memory;
     return EWC_OK;
 }
@@ -34,7 +33,7 @@ static ewc_status make_flat(ewci_views *views, const char *what)
 ewc_status ewci_views_flat(ewc_model *model, const char *what, ewci_views *out)
 {
     ewci_views views = {0};
-    ewc_status status = begin(model, &views);
+    ewc_status status = begin(model->ctx, &model->layout, &views);
     if (status == EWC_OK) status = make_flat(&views, what);
     if (status == EWC_OK)
         *out = views;
@@ -82,10 +81,40 @@ static ewc_status copy_unmapped(ewci_views *views, const ewci_tensor_entry *cons
 ewc_status ewci_views_map(ewc_model *model, const ewci_tensor_entry *const *entries, const char *what, ewci_views *out)
 {
     ewci_views views = {0};
-    ewc_status status = begin(model, &views);
+    ewc_status status = begin(model->ctx, &model->layout, &views);
     for (int64_t t = 0; t < model->layout.tensor_count && status == EWC_OK; t++)
         views.tensors[t] = (ewc_buffer){(void *)(uintptr_t)entries[t]->data, entries[t]->dtype};
     if (status == EWC_OK) status = copy_unmapped(&views, entries, what);
+    if (status == EWC_OK)
+        *out = views;
+    else
+        ewci_views_destroy(&views);
+    return status;
+}
+
+static ewc_status make_bf16(ewci_views *views, const char *what)
+{
+    void *memory;
+    const ewci_layout *layout = views->layout;
+    size_t bytes = (size_t)layout->parameters * sizeof(uint16_t);
+    EWCI_TRY(views->ctx->ops->alloc(views->ctx->device, bytes, what, &memory));
+    views->copies = memory;
+    views->copies_bytes = bytes;
+    for (int64_t t = 0; t < layout->tensor_count; t++)
+        views->tensors[t] =
+            (ewc_buffer){views->copies + (size_t)layout->tensors[t].offset * sizeof(uint16_t), EWC_BF16};
+    return EWC_OK;
+}
+
+ewc_status ewci_views_convert(const ewci_views *from, ewc_dtype dtype, const char *what, ewci_views *out)
+{
+    ewci_views views = {0};
+    const ewci_layout *layout = from->layout;
+    ewc_status status = begin(from->ctx, layout, &views);
+    if (status == EWC_OK) status = dtype == EWC_F32 ? make_flat(&views, what) : make_bf16(&views, what);
+    for (int64_t t = 0; t < layout->tensor_count && status == EWC_OK; t++)
+        status = from->ctx->ops->convert(from->ctx->device, views.tensors[t].data, dtype, from->tensors[t].data,
+                                         from->tensors[t].dtype, layout->tensors[t].rows * layout->tensors[t].columns);
     if (status == EWC_OK)
         *out = views;
     else

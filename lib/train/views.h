@@ -10,7 +10,7 @@ typedef struct ewci_views {
     const ewci_layout *layout; /* the model's, which outlives this */
     ewc_buffer *tensors;       /* [tensor_count] */
     float *flat;               /* device, [parameters], owned; NULL when they are a file's */
-    char *copies;              /* device, owned: the file's tensors that could not be mapped, end to end */
+    char *copies; /* device, owned: the file's tensors that could not be mapped, or all in bf16, end to end */
     size_t copies_bytes;
 } ewci_views;
 
@@ -21,6 +21,9 @@ ewc_status ewci_views_flat(ewc_model *model, const char *what, ewci_views *views
  * dtype; all are where the device does not read host memory. The file must stay open. */
 ewc_status ewci_views_map(ewc_model *model, const ewci_tensor_entry *const *entries, const char *what,
                           ewci_views *views);
+
+/* The same values in memory of their own: f32 in one flat buffer, or rounded to nearest bf16, end to end in the layout's order. */
+ewc_status ewci_views_convert(const ewci_views *views, ewc_dtype dtype, const char *what, ewci_views *out);
 
 void ewci_views_destroy(ewci_views *views);
 

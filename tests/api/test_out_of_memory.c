@@ -61,6 +61,7 @@ static ewc_status live(things *t, const ewc_batch *batch)
     ewc_trainer_options_default(&o);
     o.max_sequences = batch->sequences;
     o.max_length = batch->length;
+    o.moments_dtype = EWC_BF16;
     if (s == EWC_OK) s = ewc_model_load(t->ctx, directory, &t->model);
     if (s == EWC_OK) s = ewc_fisher_create(t->model, NULL, &t->fisher);
     if (s == EWC_OK) s = ewc_fisher_accumulate(t->fisher, batch);
@@ -69,7 +70,9 @@ static ewc_status live(things *t, const ewc_batch *batch)
     ewc_fisher_destroy(t->fisher);
     t->fisher = NULL;
     if (s == EWC_OK) s = ewc_fisher_load(t->model, fisher_path, &t->fisher);
+    if (s == EWC_OK) s = ewc_fisher_convert(t->fisher, EWC_BF16);
     if (s == EWC_OK) s = ewc_anchor_open(t->model, directory, &t->anchor);
+    if (s == EWC_OK) s = ewc_anchor_convert(t->anchor, EWC_BF16);
     if (s == EWC_OK) s = ewc_trainer_create(t->model, &o, &t->trainer);
     if (s == EWC_OK) s = ewc_trainer_add_anchor(t->trainer, t->anchor, t->fisher, 1.0, EWC_LAMBDA_RELATIVE, 0);
     if (s == EWC_OK) s = ewc_trainer_step(t->trainer, 1, batch, NULL);

@@ -160,6 +160,28 @@ static void other_moments_or_another_seed_of_their_rounding_are_refused_by_name(
     check_refused(&five, &six, "seed");
 }
 
+static void an_anchor_rounded_otherwise_is_refused_by_name(void **state)
+{
+    (void)state;
+    run first, second;
+    ewc_trainer_options o = run_options();
+    begin(&first, &o, 1.0);
+    steps_up_to(&first, 2);
+    OK(first.ctx, ewc_trainer_save(first.trainer, directory, NULL));
+    end(&first);
+    begin(&second, &o, 1.0);
+    ewc_trainer_destroy(second.trainer);
+    ewc_anchor_destroy(second.anchor);
+    OK(second.ctx, ewc_anchor_from_model(second.model, &second.anchor));
+    OK(second.ctx, ewc_anchor_convert(second.anchor, EWC_BF16));
+    OK(second.ctx, ewc_trainer_create(second.model, &o, &second.trainer));
+    OK(second.ctx, ewc_trainer_add_anchor(second.trainer, second.anchor, second.fisher, 1.0, EWC_LAMBDA_RELATIVE, 0));
+    assert_int_equal(ewc_trainer_resume(second.trainer, directory, NULL), EWC_ERROR_MISMATCH);
+    assert_non_null(strstr(ewc_last_error(second.ctx), "rounded to bf16"));
+    end(&second);
+    remove_state();
+}
+
 /* The second moment as a Fisher: the same numbers in both types, but for its rounding. */
 static void the_second_moment_is_a_fisher_in_both_types(void **state)
 {
@@ -255,6 +277,7 @@ int main(void)
         cmocka_unit_test(resumed_run_with_bf16_moments_has_the_same_bits),
         cmocka_unit_test(other_options_are_refused_by_name),
         cmocka_unit_test(other_moments_or_another_seed_of_their_rounding_are_refused_by_name),
+        cmocka_unit_test(an_anchor_rounded_otherwise_is_refused_by_name),
         cmocka_unit_test(the_second_moment_is_a_fisher_in_both_types),
         cmocka_unit_test(damaged_files_are_refused),
     };
