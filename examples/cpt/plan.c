@@ -11,6 +11,11 @@ static void row(const char *name, int64_t bytes, const char *remark)
     if (bytes > 0) printf("  %-34s %12.1f MiB  %s\n", name, (double)bytes / 1048576.0, remark);
 }
 
+static const char *held(int how)
+{
+    return how == HELD_MAPPED ? "mapped from its file" : how == HELD_BF16 ? "bf16, in memory" : "f32, in memory";
+}
+
 static void print_plan(const ewc_plan *plan, const ewc_context_info *info, const train_options *o)
 {
     printf("%lld parameters, micro-batches of %lld x %lld tokens; products in %s through %s, %d threads\n",
@@ -18,9 +23,9 @@ static void print_plan(const ewc_plan *plan, const ewc_context_info *info, const
            info->products_through, info->threads);
     row("weights", plan->weights_bytes, "f32");
     row("gradients", plan->gradients_bytes, "f32");
-    row("Adam's moments", plan->moments_bytes, "f32, two");
-    row("Fisher", plan->fisher_bytes, "mapped from its file");
-    row("anchor", plan->anchor_bytes, "mapped from its files");
+    row("Adam's moments", plan->moments_bytes, o->moments == 0 ? "f32, two" : "bf16, two");
+    row("Fisher", plan->fisher_bytes, held(o->fisher_dtype));
+    row("anchor", plan->anchor_bytes, held(o->anchor_dtype));
     row("activations", plan->activations_bytes, "kept for the backward pass");
     row("scratch", plan->scratch_bytes, "shared by the layers");
     row("logits", plan->logits_bytes, "one chunk of rows");
@@ -58,8 +63,11 @@ static int run(ewc_context *context, const train_options *o, bool as_json)
     options.sequences = o->batch;
     options.length = o->length;
     options.recompute = (ewc_recompute)o->recompute;
-    options.fisher = o->fisher != NULL ? 2 : 0;
-    options.anchor = o->fisher != NULL || o->l2 ? 2 : 0;
+    options.moments_dtype = o->moments == 0 ? EWC_F32 : EWC_BF16;
+    options.fisher = o->fisher == NULL ? 0 : o->fisher_dtype == HELD_MAPPED ? 2 : 1;
+    if (o->fisher_dtype == HELD_BF16) options.fisher_dtype = EWC_BF16;
+    options.anchor = o->fisher == NULL && !o->l2 ? 0 : o->anchor_dtype == HELD_MAPPED ? 2 : 3;
+    if (o->anchor_dtype == HELD_F32) options.anchor_dtype = EWC_F32;
     ewc_status status = ewc_model_config_read(context, o->model, &config);
     if (status == EWC_OK) status = ewc_plan_memory(context, &config, &options, &plan);
     if (status == EWC_OK) status = ewc_context_describe(context, &info);

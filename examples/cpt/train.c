@@ -78,6 +78,10 @@ static ewc_status add_penalty(training *t)
     if (o->fisher == NULL && !o->l2) return EWC_OK;
     if (o->fisher != NULL) status = ewc_fisher_load(t->model, o->fisher, &t->fisher);
     if (status == EWC_OK) status = ewc_anchor_open(t->model, o->anchor != NULL ? o->anchor : o->model, &t->anchor);
+    if (status == EWC_OK && o->fisher_dtype != HELD_MAPPED)
+        status = ewc_fisher_convert(t->fisher, o->fisher_dtype == HELD_BF16 ? EWC_BF16 : EWC_F32);
+    if (status == EWC_OK && o->anchor_dtype != HELD_MAPPED)
+        status = ewc_anchor_convert(t->anchor, o->anchor_dtype == HELD_BF16 ? EWC_BF16 : EWC_F32);
     if (status == EWC_OK)
         status = ewc_trainer_add_anchor(t->trainer, t->anchor, t->fisher, o->lambda,
                                         o->relative ? EWC_LAMBDA_RELATIVE : EWC_LAMBDA_ABSOLUTE, 0);

@@ -13,10 +13,14 @@ typedef struct train_options {
     int64_t length, batch, accumulate, steps, warmup, decay, evaluate_every, save_every, seed, threads;
     double rate, final_ratio, beta1, beta2, epsilon, weight_decay, clip, lambda; /* lambda < 0: not given */
     int schedule, tail, penalty, clip_mode, order, save_dtype, recompute, products;
+    int moments, fisher_dtype, anchor_dtype; /* moments: an ewc_dtype; the others: HELD_* */
     bool relative, l2, resume, force, documents, quiet;
 } train_options;
 
-enum { TRAIN_OPTION_COUNT = 38 };
+/* How Fisher and anchor are held: mapped in the type of their files, or in memory. */
+enum { HELD_MAPPED, HELD_BF16, HELD_F32 };
+
+enum { TRAIN_OPTION_COUNT = 41 };
 
 /* Fills defaults and the table (TRAIN_OPTION_COUNT entries). */
 void train_options_table(train_options *o, option *table);

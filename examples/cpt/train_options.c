@@ -9,6 +9,8 @@ static const char *const penalties[] = {"proximal", "gradient", NULL};
 static const char *const clip_modes[] = {"task", "total", NULL};
 static const char *const orders[] = {"sequential", "shuffle", NULL};
 static const char *const dtypes[] = {"bf16", "f32", NULL};
+static const char *const moments[] = {"f32", "bf16", NULL};
+static const char *const held[] = {"mapped", "bf16", "f32", NULL};
 static const char *const recomputes[] = {"none", "elementwise", "mlp", "layer", NULL};
 
 static void set_defaults(train_options *o)
@@ -68,8 +70,15 @@ void train_options_table(train_options *o, option *table)
         {"eval-every", OPTION_INTEGER, &o->evaluate_every, "N", "steps between evaluations (default: at both ends)",
          NULL, 1, false, false},
         {"order", OPTION_CHOICE, &o->order, NULL, "order of the sequences", orders, 0, false, false},
-        {"seed", OPTION_INTEGER, &o->seed, "S", "of the shuffled order (default 0)", NULL, 0, false, false},
+        {"seed", OPTION_INTEGER, &o->seed, "S", "of the shuffled order and of the rounding of bf16 moments (default 0)",
+         NULL, 0, false, false},
         {"documents", OPTION_FLAG, &o->documents, NULL, "attention does not cross BOS", NULL, 0, false, false},
+        {"moments", OPTION_CHOICE, &o->moments, NULL, "type of Adam's moments; bf16: rounded stochastically", moments,
+         0, false, false},
+        {"fisher-dtype", OPTION_CHOICE, &o->fisher_dtype, NULL, "how the Fisher is held: as in its file, or in memory",
+         held, 0, false, false},
+        {"anchor-dtype", OPTION_CHOICE, &o->anchor_dtype, NULL, "how the anchor is held: as in its files, or in memory",
+         held, 0, false, false},
         {"recompute", OPTION_CHOICE, &o->recompute, NULL, "what the backward pass computes again to save memory",
          recomputes, 0, false, false},
         {"log", OPTION_TEXT, &o->log, "LOG.jsonl", "one JSON object per step and evaluation", NULL, 0, false, false},
@@ -95,6 +104,10 @@ int train_options_check(const char *command, const train_options *o)
                              o->fisher != NULL ? "--fisher" : "--l2");
     if (o->anchor != NULL && o->fisher == NULL && !o->l2)
         return program_error(command, CPT_USAGE, "--anchor needs --fisher F.safetensors (or --l2) and --lambda L");
+    if (o->fisher_dtype != HELD_MAPPED && o->fisher == NULL)
+        return program_error(command, CPT_USAGE, "--fisher-dtype needs --fisher F.safetensors");
+    if (o->anchor_dtype != HELD_MAPPED && o->fisher == NULL && !o->l2)
+        return program_error(command, CPT_USAGE, "--anchor-dtype needs --fisher F.safetensors (or --l2)");
     if (o->relative && o->fisher == NULL) return program_error(command, CPT_USAGE, "--relative needs --fisher");
     if (o->resume && o->force)
         return program_error(command, CPT_USAGE, "--resume and --force exclude each other: leave one");
@@ -125,5 +138,7 @@ ewc_trainer_options train_trainer_options(const train_options *o)
     t.max_sequences = o->batch;
     t.max_length = o->length;
     t.recompute = (ewc_recompute)o->recompute;
+    t.moments_dtype = o->moments == 0 ? EWC_F32 : EWC_BF16;
+    t.seed = (uint64_t)o->seed;
     return t;
 }

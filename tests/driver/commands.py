@@ -89,6 +89,10 @@ def test_plan_prints_the_table_and_takes_train_options():
     out, _ = cpt("plan", "--model", "m", "--batch", 4, "--length", 16, "--steps", 10, "--lr", 1e-3, "--fisher", "f.safetensors",
                  "--lambda", 1, "--data", "t.npy", "--out", "o")
     assert "Fisher" in out and "anchor" in out
+    bf16 = json.loads(cpt("plan", "--model", "m", "--batch", 4, "--length", 16, "--fisher", "f.safetensors", "--lambda", 1, "--moments",
+                          "bf16", "--fisher-dtype", "bf16", "--anchor-dtype", "bf16", "--json")[0])
+    assert bf16["moments_bytes"] == 4 * count and bf16["fisher_bytes"] == bf16["anchor_bytes"] == 2 * count
+    assert bf16["mapped_bytes"] == 0
     assert not os.path.exists("o")
 
 

@@ -161,6 +161,28 @@ def test_resume_passes_over_a_damaged_state():
     assert [e["step"] for e in steps_of("l.jsonl")] == list(range(1, 13))
 
 
+def test_a_run_with_bf16_state_resumes_bit_for_bit():
+    prepare()
+    cpt("fisher", "--model", "m", "--data", "old.npy", "--length", LENGTH, "--sequences", 8, "--batch", 4, "--out", "f.safetensors",
+        "--quiet")
+    held = ["--fisher", "f.safetensors", "--lambda", 1, "--relative", "--fisher-dtype", "bf16", "--anchor-dtype", "bf16"]
+    options = [*held, "--moments", "bf16", "--save-dtype", "f32", "--save-every", 4]
+    out, error = cpt(*command("o", *options, steps=12))
+    assert "distance" in out
+    types = {e["dtype"] for n, e in header_of("o/training-state/step-00000012/v.safetensors").items() if n != "__metadata__"}
+    assert types == {"BF16"}
+    whole = read_bytes("o/model.safetensors")
+    shutil.rmtree("o/training-state/step-00000012")
+    os.unlink("o/model.safetensors")
+    refused(3, ["moments", "bf16"], *command("o", *held, "--save-dtype", "f32", "--resume", steps=12))
+    cpt(*command("o", *options, "--resume", steps=12))
+    assert read_bytes("o/model.safetensors") == whole
+    cpt(*command("f32", *held, "--save-dtype", "f32", steps=12))
+    assert read_bytes("f32/model.safetensors") != whole
+    refused(2, ["--fisher-dtype", "--fisher"], *command("x", "--fisher-dtype", "bf16"))
+    refused(2, ["--anchor-dtype", "--l2"], *command("x", "--anchor-dtype", "bf16"))
+
+
 def test_resume_refuses_another_run():
     prepare()
     cpt(*command("o", "--save-every", 2))
@@ -196,5 +218,5 @@ if __name__ == "__main__":
     main([test_steps_take_the_next_sequences_and_wrap, test_several_files_are_one_stream,
           test_shuffled_order_covers_all_and_follows_the_seed, test_training_learns_logs_and_evaluates,
           test_the_result_is_a_model_directory, test_penalty_holds_the_weights, test_a_resumed_run_is_the_uninterrupted_one,
-          test_resume_passes_over_a_damaged_state, test_resume_refuses_another_run,
+          test_resume_passes_over_a_damaged_state, test_a_run_with_bf16_state_resumes_bit_for_bit, test_resume_refuses_another_run,
           test_numeric_failure_stops_with_the_last_good_state, test_nothing_is_overwritten_silently])
