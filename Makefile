@@ -317,7 +317,8 @@ valgrind: $(BUILD)/tests/$(VALGRIND_TEST) ## Run one short training under valgri
 
 .PHONY: instructions
 instructions: $(HOT_LOOPS) ## Count the hot loops' instructions (callgrind); UPDATE=1 makes the present counts the expected ones
-	@BUILD=$(BUILD) EWC_FLAGS='$(strip $(OPTIMIZE) $(CFLAGS))' EWC_UPDATE='$(UPDATE)' tests/run tests/instructions/run.sh
+	@BUILD=$(BUILD) EWC_TEST_TIMEOUT=$${EWC_TEST_TIMEOUT:-600} EWC_FLAGS='$(strip $(OPTIMIZE) $(CFLAGS))' \
+		EWC_UPDATE='$(UPDATE)' tests/run tests/instructions/run.sh
 
 .PHONY: check-transformers
 check-transformers: all ## Compare with transformers live, on random configurations (needs PyTorch)
