@@ -1,12 +1,15 @@
 /* A whole training step with EWC by phase, each beside what the machine gives in the same run, and its resident memory beside what the
- * plan says: --shape S, M (default) or G, --recompute 0 to 3 (default 1), --json FILE for the numbers.
+ * plan says: --shape S, M (default) or G, --recompute 0 to 3 (default 1), --state f32 (default) or bf16, --json FILE for
+ * the numbers.
  *
- * Random weights and tokens, all scored. Fisher (empirical, of the first batch) and anchor (a snapshot) are f32 in memory. Each
+ * Random weights and tokens, all scored; the Fisher is empirical, of the first batch, the anchor a snapshot. Fisher, anchor and Adam's moments
+ * are held in memory in the type that --state names; weights and gradients are f32. Each
  * repetition takes a step and then, at once, the step's products as plain calls and plain loops over memory; medians
  * over the repetitions after one step that is not counted. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cjson/cJSON.h>
 
@@ -25,7 +28,17 @@
 
 enum { STEP = EWC_PHASE_COUNT, FORWARD_BACKWARD, UPDATE, TIMES };
 
+/* Types of what the update reads beside weights and gradients, and the bytes that it moves for a parameter: weight, m and v are read and
+ * written, the gradient, the Fisher and the anchor read. */
+typedef struct state {
+    const char *name;
+    ewc_dtype dtype;
+    double update_bytes;
+} state;
+static const state STATES[] = {{"f32", EWC_F32, 3 * 8 + 3 * 4}, {"bf16", EWC_BF16, 8 + 2 * 4 + 4 + 2 * 2}};
+
 typedef struct bench {
+    const state *state;
     const bench_shape *shape;
     ewc_recompute recompute;
     int64_t repetitions, tokens, parameters;
@@ -71,6 +84,7 @@ static void make_trainer(bench *b)
     options.clip = 1;
     options.weight_decay = 0.1;
     options.recompute = b->recompute;
+    options.moments_dtype = b->state->dtype;
     bench_check(b->context, ewc_trainer_create(b->model, &options, &b->trainer));
 }
 
@@ -79,6 +93,10 @@ static void add_penalty(bench *b, const ewc_batch *batch)
 {
     estimate(b, batch);
     bench_check(b->context, ewc_anchor_from_model(b->model, &b->anchor));
+    if (b->state->dtype != EWC_F32) {
+        bench_check(b->context, ewc_fisher_convert(b->fisher, b->state->dtype));
+        bench_check(b->context, ewc_anchor_convert(b->anchor, b->state->dtype));
+    }
     bench_check(b->context, ewc_trainer_add_anchor(b->trainer, b->anchor, b->fisher, 1.0, EWC_LAMBDA_RELATIVE, 0));
 }
 
@@ -90,7 +108,10 @@ static void make_plan(bench *b)
     options.length = b->shape->length;
     options.recompute = b->recompute;
     options.fisher = 1;
-    options.anchor = 1;
+    options.fisher_dtype = b->state->dtype;
+    options.anchor = 3; /* in memory, in its type */
+    options.anchor_dtype = b->state->dtype;
+    options.moments_dtype = b->state->dtype;
     b->plan.struct_size = sizeof b->plan;
     bench_check(b->context, ewc_plan_memory(b->context, &b->config, &options, &b->plan));
 }
@@ -184,7 +205,7 @@ static reached reached_in(const bench *b, int time)
 {
     double rates[MOST_REPETITIONS], possible[MOST_REPETITIONS], shares[MOST_REPETITIONS];
     traffic all[TIMES] = {{0, 0}};
-    traffic_count(&b->config, b->tokens, b->parameters, b->recompute, all);
+    traffic_count(&b->config, b->tokens, b->parameters, b->state->update_bytes, b->recompute, all);
     double operations = time == FORWARD_BACKWARD ? operations_per_step(b) : phase_operations(b, time);
     reached found = {all[time].bytes > 0 ? all[time].bytes : operations, all[time].bytes > 0 ? "GB/s" : "GF/s", 0, 0,
                      0};
@@ -290,9 +311,9 @@ static cJSON *json_of(const bench *b)
                    {"planned_bytes", (double)b->plan.total_bytes}};
     const struct {
         const char *name, *value;
-    } texts[] = {{"shape", b->shape->name},     {"version", ewc_version()},
-                 {"processor", info.processor}, {"instruction_set", info.instruction_set},
-                 {"blas", info.blas},           {"kernels", info.blas_kernels}};
+    } texts[] = {{"shape", b->shape->name},  {"state", b->state->name},     {"products", info.products_through},
+                 {"version", ewc_version()}, {"processor", info.processor}, {"instruction_set", info.instruction_set},
+                 {"blas", info.blas},        {"kernels", info.blas_kernels}};
     cJSON *json = cJSON_CreateObject();
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         cJSON_AddStringToObject(json, texts[i].name, texts[i].value);
@@ -323,12 +344,21 @@ static int write_json(const bench *b, FILE *file)
     return failed;
 }
 
+static const state *state_named(const char *name)
+{
+    for (size_t i = 0; i < sizeof STATES / sizeof *STATES; i++)
+        if (name == NULL || strcmp(name, STATES[i].name) == 0) return &STATES[i];
+    fprintf(stderr, "--state: expected f32 or bf16, found %s\n", name);
+    exit(2);
+}
+
 int main(int argc, char **argv)
 {
     static bench b;
     bench_options options = {.recompute = EWC_RECOMPUTE_ELEMENTWISE};
     bench_parse(argc, argv, &options);
     b.shape = bench_shape_named(options.shape);
+    b.state = state_named(options.state);
     FILE *json = open_json(options.json);
     b.recompute = (ewc_recompute)options.recompute;
     b.tokens = b.shape->sequences * b.shape->length;
@@ -340,9 +370,9 @@ int main(int argc, char **argv)
     ewc_batch batch = bench_shape_batch(b.shape, ids);
     bench_check(b.context, ewc_model_create(b.context, &b.config, 1, &b.model));
     b.parameters = ewc_model_parameter_count(b.model);
-    printf("\nA step on %s: %lld x %lld tokens, %.1f million parameters, recompute %d, %lld repetitions\n",
+    printf("\nA step on %s: %lld x %lld tokens, %.1f million parameters, recompute %d, state %s, %lld repetitions\n",
            b.shape->name, (long long)b.shape->sequences, (long long)b.shape->length, 1e-6 * (double)b.parameters,
-           (int)b.recompute, (long long)b.repetitions);
+           (int)b.recompute, b.state->name, (long long)b.repetitions);
     make_plan(&b);
     make_trainer(&b);
     add_penalty(&b, &batch);

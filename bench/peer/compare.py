@@ -1,7 +1,7 @@
 """libewc and the peer on the same shapes with the same threads, in turn, each in a process of its own.
 
   run.sh [--shapes S,M,G] [--rounds N] [--modes eager,eager-tuned,compiled,compiled-tuned] [--threads N] [--repetitions N]
-         [--recompute 0..3] [--json FILE]          EWC_BUILD: the build directory (default: build)
+         [--recompute 0..3] [--state f32|bf16] [--json FILE]          EWC_BUILD: the build directory (default: build)
 
 Per shape and round: bench-step, then the peer (peer.py) as it is installed and tuned, eager and compiled. Tuned means that glibc keeps
 large blocks (MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_), which spares the peer page faults. Printed are medians over the
@@ -53,7 +53,7 @@ def measure(name, command, environment):
 
 def libewc_command(arguments, shape):
     return [str(arguments.build / "bench-step"), "--shape", shape, "--threads", str(arguments.threads), "--recompute",
-            str(arguments.recompute), "--repetitions", str(arguments.repetitions or REPETITIONS[shape])]
+            str(arguments.recompute), "--state", arguments.state, "--repetitions", str(arguments.repetitions or REPETITIONS[shape])]
 
 
 def peer_command(arguments, shape, mode):
@@ -131,7 +131,7 @@ def print_shape(shape, results, recompute):
         return
     ours = next(r for r in results["libewc"] if r)
     print(f"\n{shape}: {ours['sequences']} x {ours['length']} tokens, {ours['flops_per_token'] / 1e6:.1f} M operations per token; "
-          f"{ours['threads']} threads; {ours['processor']}, {ours['kernels']} kernels, recompute {ours['recompute']}")
+          f"{ours['threads']} threads; {ours['processor']}; libewc: products {ours['products']}, recompute {ours['recompute']}, state {ours['state']}")
     peer = next((r for name in measured if name != "libewc" for r in results[name] if r), None)
     if peer:
         print(f"peer: transformers {peer['transformers']}, torch {peer['torch']}")
@@ -155,6 +155,7 @@ def parse():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--repetitions", type=int, default=0, help="of a step in each process; default 7 for S, 3 for M and G")
     parser.add_argument("--recompute", type=int, default=1, choices=range(4))
+    parser.add_argument("--state", default="f32", choices=["f32", "bf16"], help="libewc's moments, Fisher and anchor")
     parser.add_argument("--json", help="a file for all single results")
     arguments = parser.parse_args()
     unknown = [m for m in arguments.modes if m not in MODES] + [s for s in arguments.shapes if s not in REPETITIONS]

@@ -11,7 +11,8 @@ static void usage(const char *program, const char *found)
     fprintf(
         stderr,
         "%s: expected --elements N, --repetitions N, --threads N, --instruction-set 1|2|3 (portable, AVX2, AVX-512), "
-        "--stagger N, --recompute 0..3, --seconds N, --memory GIB, --shape S|M|G, --curve NAME or --json FILE, found "
+        "--stagger N, --recompute 0..3, --seconds N, --memory GIB, --shape S|M|G, --state f32|bf16, --curve NAME or "
+        "--json FILE, found "
         "%s\n",
         program, found);
     exit(2);
@@ -27,8 +28,8 @@ void bench_parse(int argc, char **argv, bench_options *options)
                  {"--threads", &options->threads, NULL},   {"--instruction-set", &options->instruction_set, NULL},
                  {"--stagger", &options->stagger, NULL},   {"--recompute", &options->recompute, NULL},
                  {"--seconds", &options->seconds, NULL},   {"--memory", &options->memory, NULL},
-                 {"--shape", NULL, &options->shape},       {"--curve", NULL, &options->curve},
-                 {"--json", NULL, &options->json}};
+                 {"--shape", NULL, &options->shape},       {"--state", NULL, &options->state},
+                 {"--curve", NULL, &options->curve},       {"--json", NULL, &options->json}};
     const size_t count = sizeof known / sizeof *known;
     for (int i = 1; i < argc; i += 2) {
         size_t k = 0;
@@ -62,8 +63,8 @@ ewc_context *bench_context(const bench_options *options)
     wanted.instruction_set = (ewc_instruction_set)options->instruction_set;
     bench_check(NULL, ewc_context_create(&wanted, &context));
     bench_check(context, ewc_context_describe(context, &info));
-    printf("libewc %s, %s, %d threads, %s; products: %s, kernels %s%s; memory %.1f GiB, available %.1f GiB\n",
-           ewc_version(), info.processor, info.threads, info.instruction_set, info.blas, info.blas_kernels,
+    printf("libewc %s, %s, %d threads, %s; products: %s, OpenBLAS kernels %s%s; memory %.1f GiB, available %.1f GiB\n",
+           ewc_version(), info.processor, info.threads, info.instruction_set, info.products_through, info.blas_kernels,
            info.blas_kernels_expected ? "" : " (NOT the ones for this processor)",
            (double)info.memory_bytes / 1073741824.0, (double)info.memory_available_bytes / 1073741824.0);
     return context;

@@ -11,7 +11,7 @@ enum { MOST_REPETITIONS = 101 };
 /* Options of the command line, each as --name value; what is not given stays as it was: 0 or NULL is the default. */
 typedef struct bench_options {
     int64_t elements, repetitions, threads, instruction_set, stagger, recompute, seconds, memory;
-    const char *shape, *curve, *json; /* a name of shapes.h; a name of scaling.c; a file to write */
+    const char *shape, *curve, *state, *json; /* a name of shapes.h, of scaling.c, of step.c; a file to write */
 } bench_options;
 void bench_parse(int argc, char **argv, bench_options *options);
 

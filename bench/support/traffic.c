@@ -17,8 +17,8 @@ static double norm_streams(ewc_recompute recompute)
     return streams;
 }
 
-void traffic_count(const ewc_model_config *c, int64_t tokens, int64_t parameters, ewc_recompute recompute,
-                   traffic *phases)
+void traffic_count(const ewc_model_config *c, int64_t tokens, int64_t parameters, double update_bytes,
+                   ewc_recompute recompute, traffic *phases)
 {
     double t = (double)tokens, layers = (double)c->layers, hidden = t * (double)c->hidden_size;
     double intermediate = t * (double)c->intermediate_size, logits = t * (double)c->vocab_size;
@@ -34,7 +34,7 @@ void traffic_count(const ewc_model_config *c, int64_t tokens, int64_t parameters
     phases[EWC_PHASE_MLP_ACTIVATION] = (traffic){4 * intermediate * layers * (3 * activations + 5), TWO_TO_ONE};
     phases[EWC_PHASE_LOSS] = (traffic){4 * logits * 2, IN_PLACE};
     phases[EWC_PHASE_CLIP] = (traffic){4 * (double)parameters, SUM};
-    phases[EWC_PHASE_UPDATE] = (traffic){4 * (double)parameters * (6 + 3), UPDATE};
+    phases[EWC_PHASE_UPDATE] = (traffic){update_bytes * (double)parameters, UPDATE};
 }
 
 void traffic_run(traffic_rates *rates, float *const *arrays, int64_t n, ewc_context *context, int64_t repetition)

@@ -16,9 +16,9 @@ typedef struct traffic {
 } traffic;
 extern const plain_streams traffic_streams[TRAFFIC_LOOPS];
 
-/* Of all EWC_PHASE_COUNT phases; the step has AdamW and a penalty, all buffers f32. */
-void traffic_count(const ewc_model_config *config, int64_t tokens, int64_t parameters, ewc_recompute recompute,
-                   traffic *phases);
+/* Of all EWC_PHASE_COUNT phases; the update of a parameter, with AdamW and a penalty, moves `update_bytes`. */
+void traffic_count(const ewc_model_config *config, int64_t tokens, int64_t parameters, double update_bytes,
+                   ewc_recompute recompute, traffic *phases);
 
 /* Runs every plain loop once over n elements and keeps the rates, bytes per second. */
 typedef struct traffic_rates {

@@ -14,7 +14,8 @@ run() { "$step" --shape S --repetitions 1 --threads 2 --json "$result"; }
 
 expect "a step on shape S is timed" run
 expect "what was run is told" check '
-assert step["shape"] == "S" and step["threads"] == 2 and step["recompute"] == 1 and step["kernels"], step
+assert step["shape"] == "S" and step["threads"] == 2 and step["recompute"] == 1 and step["state"] == "f32", step
+assert step["kernels"] and step["products"], step
 assert (step["sequences"], step["length"], step["tokens"], step["parameters"]) == (8, 256, 2048, 6953216), step'
 expect "operations per token are those of the published comparison" check 'assert abs(step["flops_per_token"] / 43.8e6 - 1) < 2e-3, step'
 expect "times add up" check '
