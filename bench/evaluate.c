@@ -106,7 +106,7 @@ static double product_seconds(const bench *b, const product *p, int way, int64_t
     sgemm_call call = {p, b->x, weights, b->y};
     double start = bench_now();
     if (way == OPENBLAS)
-        ewci_parallel(b->context->threads, run_columns, &call);
+        ewci_parallel(b->context->device->pool, b->context->threads, run_columns, &call);
     else
         bench_check(b->context, b->context->ops->gemm(b->context->device, false, true, p->rows, p->out, p->in, b->x,
                                                       p->in, weights, p->in, b->y, p->out, false));
