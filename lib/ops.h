@@ -46,6 +46,7 @@ typedef enum ewci_ce_mode {
  *   nll = log sum_j exp(c_j) - c_target,   d nll/d z_j = (softmax(c)_j - [j = target]) * (1 - (c_j / softcap)^2). */
 typedef struct ewci_cross_entropy {
     int64_t rows, vocab;
+    int64_t stride; /* of a row of logits; 0: vocab */
     float softcap;
     ewci_ce_mode mode;
     const int32_t *targets;  /* [rows]; < 0: not scored, nll 0 and gradient 0 */

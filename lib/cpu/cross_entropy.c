@@ -79,7 +79,7 @@ static void leave_out(const job *j, int64_t row, float *z)
 static void run_row(const job *j, int64_t row)
 {
     const ewci_cross_entropy *a = j->args;
-    float *z = j->logits + row * a->vocab;
+    float *z = j->logits + row * (a->stride > 0 ? a->stride : a->vocab);
     int64_t label = a->targets[row];
     row_sum s;
     if (label < 0) {

@@ -53,6 +53,7 @@ static ewc_status chunk_loss(ewci_run *run, const chunk *k, const int32_t *targe
     const ewc_model_config *c = &run->model->config;
     ewci_cross_entropy args = {.rows = k->count,
                                .vocab = c->vocab_size,
+                               .stride = run->w->logits_stride,
                                .softcap = (float)c->final_softcap,
                                .mode = run->pass->mode,
                                .targets = targets,
@@ -72,10 +73,10 @@ static ewc_status chunk_backward(ewci_run *run, const chunk *k, const void *x)
     const float *table = ewci_weight(run, run->model->layout.embedding);
     void *dx = k->contiguous ? ewci_at(run, w->dy, k->first_row * hidden) : w->chunk_gradient;
     EWCI_PHASE(run, EWC_PHASE_GEMM_HEAD,
-               run->ops->gemm(run->device, false, false, k->count, hidden, vocab, w->logits, vocab, table, hidden, dx,
-                              hidden, false));
+               run->ops->gemm(run->device, false, false, k->count, hidden, vocab, w->logits, w->logits_stride, table,
+                              hidden, dx, hidden, false));
     EWCI_PHASE(run, EWC_PHASE_GEMM_HEAD,
-               run->ops->gemm(run->device, true, false, vocab, hidden, k->count, w->logits, vocab, x, hidden,
+               run->ops->gemm(run->device, true, false, vocab, hidden, k->count, w->logits, w->logits_stride, x, hidden,
                               run->embedding_gradient, hidden, true));
     if (!k->contiguous) /* each row once: adding to zero puts it in its place */
         EWCI_PHASE(run, EWC_PHASE_EMBED, run->ops->embed_bwd(run->device, w->dy, dx, k->rows, k->count, hidden, 1.0F));
@@ -132,7 +133,7 @@ static ewc_status head_rows(ewci_run *run, int64_t first_row, int64_t rows)
         EWCI_PHASE(run, EWC_PHASE_GEMM_HEAD,
                    run->ops->gemm(run->device, false, true, k.count, c->vocab_size, c->hidden_size, x, c->hidden_size,
                                   ewci_weight(run, run->model->layout.embedding), c->hidden_size, w->logits,
-                                  c->vocab_size, false));
+                                  w->logits_stride, false));
         EWCI_TRY(chunk_loss(run, &k, targets, weights));
         EWCI_TRY(collect(run, &k, list + done));
         if (run->backward) EWCI_TRY(chunk_backward(run, &k, x));

@@ -6,7 +6,11 @@
 #include "core/memory.h"
 #include "core/status.h"
 
-enum { ALIGNMENT = 64, HOST_BYTES_PER_TOKEN = sizeof(int64_t) + 2 * sizeof(int32_t) + sizeof(float) };
+enum {
+    LEAST_LOGITS = 256,
+    ALIGNMENT = 64,
+    HOST_BYTES_PER_TOKEN = sizeof(int64_t) + 2 * sizeof(int32_t) + sizeof(float)
+};
 
 typedef struct arena {
     char *base; /* NULL: count only */
@@ -51,8 +55,15 @@ static int64_t qkv_size(const ewc_model_config *c)
 int64_t ewci_logits_chunk(const ewc_model_config *config, int64_t tokens)
 {
     int64_t rows = ((int64_t)64 << 20) / (int64_t)sizeof(float) / config->vocab_size / 16 * 16;
-    if (rows < 128) rows = 128;
+    if (rows < LEAST_LOGITS) rows = LEAST_LOGITS;
     return rows < tokens ? rows : tokens;
+}
+
+/* Whole lines of the cache; and the same column of neighbouring rows, which products read together, not in the same set of it. */
+static int64_t logits_stride(const ewc_model_config *c)
+{
+    int64_t stride = (c->vocab_size + 15) / 16 * 16;
+    return stride % 512 == 0 ? stride + 16 : stride;
 }
 
 /* The tensors that a layer at `level` keeps for itself; x is placed by the caller. */
@@ -191,7 +202,8 @@ void ewci_workspace_place(struct ewci_workspace *w, const ewc_model_config *c, c
     w->chunk = ewci_logits_chunk(c, w->tokens);
     arena rows = a;
     rows.rows = w->chunk;
-    w->logits = take_bytes(&rows, (size_t)w->chunk * (size_t)c->vocab_size * sizeof(float));
+    w->logits_stride = logits_stride(c);
+    w->logits = take_bytes(&rows, (size_t)w->chunk * (size_t)w->logits_stride * sizeof(float));
     w->chunk_nll = take_f32(&rows, 1);
     w->chunk_targets = take_ids(&rows);
     w->chunk_weights = take_f32(&rows, 1);

@@ -35,10 +35,11 @@ struct ewci_workspace {
     size_t activation_bytes, scratch_bytes, logits_bytes; /* parts of the arena, in this order */
 
     ewci_activations
-        *layers;      /* [config.layers + 1]; the last has only x and rstd_input and input_normed: the final norm */
-    int64_t chunk;    /* rows of logits at a time */
-    void *logits;     /* [chunk, vocab] */
-    float *chunk_nll; /* [chunk] */
+        *layers;   /* [config.layers + 1]; the last has only x and rstd_input and input_normed: the final norm */
+    int64_t chunk; /* rows of logits at a time */
+    int64_t logits_stride;               /* of such a row; >= vocab */
+    void *logits;                        /* [chunk, logits_stride] */
+    float *chunk_nll;                    /* [chunk] */
     void *chunk_hidden, *chunk_gradient; /* [chunk,H] rows gathered where only some are scored */
     int32_t *chunk_targets;              /* [chunk] */
     float *chunk_weights;                /* [chunk] */
@@ -66,7 +67,8 @@ struct ewci_workspace {
 void ewci_workspace_place(struct ewci_workspace *workspace, const ewc_model_config *config, const ewci_ops *ops,
                           const ewci_device *device, char *base);
 
-/* Rows of logits in a chunk: about 64 MiB of them, at least 128 rows, a multiple of 16, never more than `tokens`. */
+/* Rows of logits in a chunk: about 64 MiB of them, but at least 256 rows, since the table is read once for each chunk; a multiple of 16, never
+ * more than `tokens`. */
 int64_t ewci_logits_chunk(const ewc_model_config *config, int64_t tokens);
 
 void ewci_workspace_destroy(ewc_model *model);

@@ -368,6 +368,39 @@ static void rounding_does_not_lead_to_impossible_labels(void **state)
     arrays_free();
 }
 
+/* Rows further apart than they are long: the same results, and what lies between them is left alone. */
+static void check_stride(ewci_device *device, const void *unused)
+{
+    enum { ROWS = 3, VOCAB = 37, STRIDE = 48 };
+    (void)unused;
+    problem p = make_problem(ROWS, VOCAB, 30, 20);
+    float *wide = array_filled(ROWS * STRIDE, NAN), *close = array_copy(p.logits, ROWS * VOCAB);
+    float *nll = array_filled(ROWS, NAN), *nll_wide = array_filled(ROWS, NAN);
+    for (int r = 0; r < ROWS; r++) memcpy(wide + r * STRIDE, p.logits + r * VOCAB, VOCAB * sizeof *wide);
+    ewci_cross_entropy args = {.rows = ROWS,
+                               .vocab = VOCAB,
+                               .stride = STRIDE,
+                               .softcap = 30,
+                               .mode = EWCI_CE_TRAIN,
+                               .targets = p.targets,
+                               .row_weight = p.weight,
+                               .nll = nll_wide};
+    run(device, &p, EWCI_CE_TRAIN, close, nll, NULL);
+    assert_int_equal(ewci_cpu_cross_entropy(device, &args, wide), EWC_OK);
+    SAME(nll, nll_wide, ROWS);
+    for (int r = 0; r < ROWS; r++) {
+        SAME(close + r * VOCAB, wide + r * STRIDE, VOCAB);
+        for (int i = VOCAB; i < STRIDE; i++) assert_true(isnan(wide[r * STRIDE + i]));
+    }
+    arrays_free();
+}
+
+static void rows_may_lie_apart(void **state)
+{
+    (void)state;
+    each_device(check_stride, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -381,6 +414,7 @@ int main(void)
         cmocka_unit_test(sampled_labels_invert_the_distribution_function),
         cmocka_unit_test(sampled_labels_have_the_probabilities_of_the_softmax),
         cmocka_unit_test(rounding_does_not_lead_to_impossible_labels),
+        cmocka_unit_test(rows_may_lie_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
