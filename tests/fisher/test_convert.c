@@ -167,6 +167,25 @@ static void a_tensor_that_would_be_lost_is_named_and_nothing_changes(void **stat
     ewc_fisher_destroy(fisher);
 }
 
+static void a_weight_beyond_bf16_is_named(void **state)
+{
+    setting *s = *state;
+    ewc_tensor_info t;
+    ewc_anchor *anchor = NULL;
+    float *weights = tiny_weights(s->model);
+    uint64_t before, after;
+    OK(s->ctx, ewc_model_tensor(s->model, 3, &t));
+    weights[t.offset + 1] = -3.4e38F;
+    tiny_set_weights(s->model, weights);
+    free(weights);
+    OK(s->ctx, ewc_anchor_from_model(s->model, &anchor));
+    OK(s->ctx, ewc_anchor_fingerprint(anchor, &before));
+    check_refused(s, ewc_anchor_convert(anchor, EWC_BF16), EWC_ERROR_NOT_FINITE, t.name);
+    OK(s->ctx, ewc_anchor_fingerprint(anchor, &after));
+    assert_true(before == after);
+    ewc_anchor_destroy(anchor);
+}
+
 static void what_cannot_be_converted_is_refused(void **state)
 {
     setting *s = *state;
@@ -299,6 +318,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_converted_fisher_has_the_numbers_of_its_bf16_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bf16_takes_half_the_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_tensor_that_would_be_lost_is_named_and_nothing_changes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_weight_beyond_bf16_is_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_be_converted_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(training_with_converted_ones_is_that_with_bf16_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_penalty_pulls_to_the_rounded_anchor, set_up, tear_down),

@@ -23,6 +23,7 @@ NORM, ROPE = "lib/cpu/kernels/rmsnorm.c", "lib/cpu/kernels/rope.c"
 ATTENTION, LOSS = "lib/cpu/kernels/attention.c", "lib/cpu/kernels/cross_entropy.c"
 PREFIX = "lib/cpu/attention_fwd.c"
 ESTIMATE = "lib/train/fisher_estimate.c"
+CONVERT, UPDATE_CALL, ROUNDING, MOMENTS = "lib/core/convert.h", "lib/cpu/update.c", "ops/test_update_rounding", "train/test_moments"
 SAFETENSORS = "lib/io/safetensors.c"
 FORWARD, BACKWARD, HEAD = "lib/model/forward.c", "lib/model/backward.c", "lib/model/head.c"
 
@@ -124,6 +125,32 @@ MUTATIONS = [
              "float r = p->rate_lambda * f;", (STEPS,), reduced=True),
     Mutation("update: proximal form pulls the weight of before the step", UPDATE, "a + (w1 - a) / (1.0F + r)",
              "w1 - r / (1.0F + r) * (*w - a)", (STEPS,)),
+    # ---- stochastic rounding and bf16 state
+    Mutation("rounding: to nearest where it should be stochastic", CONVERT, "0x8000U : random)) >> 16", "0x8000U : 0x8000U + 0U * random)) >> 16",
+             (ROUNDING, MOMENTS), reduced=True),
+    Mutation("rounding: biased downwards", CONVERT, "0x8000U : random)) >> 16", "0x8000U : random / 2)) >> 16", (ROUNDING,)),
+    Mutation("rounding: to infinity by chance", CONVERT, "(magnitude > 0x7f7f0000U ? 0x8000U : random)", "(random)", (ROUNDING,)),
+    Mutation("rounding: the same bits for both moments", UPDATE, "ewci_lanes_write(width, b->v, i, v, r->stochastic ? random : NULL, 16);",
+             "ewci_lanes_write(width, b->v, i, v, r->stochastic ? random : NULL, 0);", (ROUNDING,)),
+    Mutation("rounding: the same bits at every step", UPDATE_CALL, "(uint64_t)j->options->step, number >> 32", "1, number >> 32",
+             (ROUNDING,)),
+    Mutation("rounding: the same bits 2^32 elements further on", UPDATE_CALL, "(uint64_t)j->options->step, number >> 32",
+             "(uint64_t)j->options->step, 0", (ROUNDING,)),
+    Mutation("rounding: a call that crosses 2^32 elements", UPDATE_CALL,
+             "n = smaller(first + count - i, upper_half_changes);", "n = first + count - i; (void)upper_half_changes;", (ROUNDING,)),
+    Mutation("rounding: each segment begins the random numbers again", STEP, "options.first_element = s->offset;", "", (MOMENTS,)),
+    Mutation("trainer: bf16 moments rounded to nearest", STEP, "options.stochastic_rounding = o->moments_dtype == EWC_BF16;", "",
+             (MOMENTS,)),
+    Mutation("state: the type of the moments is not part of the run", "lib/train/identity.c",
+             "if (o->moments_dtype == EWC_F32) return EWC_OK;", "return EWC_OK;", ("train/test_state",)),
+    Mutation("state: an anchor's rounding is not part of the run", "lib/train/identity.c",
+             't->anchor->rounded ? " rounded to bf16" : ""', '""', ("train/test_state",)),
+    Mutation("plan: bf16 moments counted as f32", "lib/train/plan.c", "plan.moments_bytes = 2 * element_bytes(options->moments_dtype) * n;",
+             "plan.moments_bytes = 8 * n;", ("train/test_plan",)),
+    Mutation("convert: a tensor that becomes zero is taken", "lib/train/convert.c", "if (left || !something) return EWC_OK;",
+             "if (left || !something || true) return EWC_OK;", ("fisher/test_convert",)),
+    Mutation("convert: a value that becomes infinite is taken", "lib/train/convert.c", "if (isfinite(old[i]) && !isfinite(new[i]))",
+             "if (isnan(new[i]))", ("fisher/test_convert",)),
     Mutation("update: clip factor not applied", STEP, "options.gradient_scale = p->clip_factor;",
              "options.gradient_scale = 1.0;", (STEPS,)),
     Mutation("schedule: the cosine counts the warm-up", SCHEDULE,

@@ -182,7 +182,7 @@ typedef struct expectation {
     uint16_t m[N], v[N];
 } expectation;
 
-static const int64_t PLACES[] = {0, 5, (INT64_C(1) << 32) - 1000, (INT64_C(1) << 40) + 3};
+static const int64_t PLACES[] = {0, 5, (INT64_C(1) << 32) - 1000, (INT64_C(1) << 40) + 5};
 enum { PLACE_COUNT = sizeof PLACES / sizeof *PLACES };
 
 static void check_bits(ewci_device *device, const void *user)
@@ -214,6 +214,7 @@ static void bits_do_not_depend_on_threads_instruction_set_or_pieces(void **state
     device_close(opened);
     assert_memory_not_equal(expected[0].m, expected[1].m, sizeof expected[0].m);
     assert_memory_not_equal(expected[1].m, expected[2].m, sizeof expected[0].m);
+    assert_memory_not_equal(expected[1].m, expected[3].m, sizeof expected[0].m); /* the upper half counts */
     each_device(check_bits, expected);
 }
 
