@@ -18,11 +18,23 @@ void products_list(bench_products *p, int64_t tokens, ewc_recompute recompute)
     int64_t layer = c->layers * (recompute >= EWC_RECOMPUTE_LAYER ? 2 : 1);
     int64_t gate_up = c->layers * (recompute >= EWC_RECOMPUTE_MLP ? 2 : 1);
     const bench_product all[PRODUCT_MATRICES] = {
-        {EWC_PHASE_GEMM_QKV, tokens, qkv, hidden, {layer, c->layers, c->layers}, {{{0}}}},
-        {EWC_PHASE_GEMM_ATTENTION_OUT, tokens, hidden, query, {layer, c->layers, c->layers}, {{{0}}}},
-        {EWC_PHASE_GEMM_MLP, tokens, 2 * intermediate, hidden, {gate_up, c->layers, c->layers}, {{{0}}}},
-        {EWC_PHASE_GEMM_MLP, tokens, hidden, intermediate, {layer, c->layers, c->layers}, {{{0}}}},
-        {EWC_PHASE_GEMM_HEAD, chunk, c->vocab_size, hidden, {chunks, chunks, chunks}, {{{0}}}},
+        {EWC_PHASE_GEMM_QKV, tokens, qkv, hidden, qkv, {layer, c->layers, c->layers}, {{{0}}}},
+        {EWC_PHASE_GEMM_ATTENTION_OUT, tokens, hidden, query, hidden, {layer, c->layers, c->layers}, {{{0}}}},
+        {EWC_PHASE_GEMM_MLP,
+         tokens,
+         2 * intermediate,
+         hidden,
+         2 * intermediate,
+         {gate_up, c->layers, c->layers},
+         {{{0}}}},
+        {EWC_PHASE_GEMM_MLP, tokens, hidden, intermediate, hidden, {layer, c->layers, c->layers}, {{{0}}}},
+        {EWC_PHASE_GEMM_HEAD,
+         chunk,
+         c->vocab_size,
+         hidden,
+         p->model->workspace->logits_stride,
+         {chunks, chunks, chunks},
+         {{{0}}}},
     };
     for (int i = 0; i < PRODUCT_MATRICES; i++) p->all[i] = all[i];
 }
@@ -32,7 +44,7 @@ int64_t products_elements(const bench_products *p)
     int64_t most = 0;
     for (int i = 0; i < PRODUCT_MATRICES; i++) {
         const bench_product *b = &p->all[i];
-        int64_t elements = b->rows * (b->out > b->in ? b->out : b->in);
+        int64_t elements = b->rows * (b->stride > b->in ? b->stride : b->in);
         if (elements > most) most = elements;
     }
     return most;
@@ -46,10 +58,10 @@ static int64_t offset_of(const bench_products *p, int matrix, int64_t layer)
     return offsets[matrix];
 }
 
-/* C[m,n] = op(A) op(B) (+ C), the leading dimensions those of contiguous matrices. */
+/* C[m,n] = op(A) op(B) (+ C); ld* are row strides in elements. */
 typedef struct call {
     bool transpose_a, transpose_b, accumulate;
-    int64_t m, n, k, lda, ldb;
+    int64_t m, n, k, lda, ldb, ldc;
     const float *a, *b;
     float *c;
     int row_slices, column_slices;
@@ -58,12 +70,30 @@ typedef struct call {
 static call make_call(const bench_products *p, const bench_product *b, int kind, int64_t offset)
 {
     const float *weights = p->model->weights + offset;
-    if (kind == FORWARD)
-        return (call){false, true, false, b->rows, b->out, b->in, b->in, b->in, p->input, weights, p->out, 1, 1};
-    if (kind == INPUT_GRADIENT)
-        return (call){false, false, false, b->rows, b->in, b->out, b->out, b->in, p->other, weights, p->out, 1, 1};
-    return (call){true, false, true, b->out, b->in, b->rows, b->out, b->in, p->other, p->input, p->gradient + offset,
-                  1,    1};
+    call c = {.row_slices = 1,
+              .column_slices = 1,
+              .m = b->rows,
+              .n = b->in,
+              .k = b->out,
+              .a = p->other,
+              .lda = b->stride,
+              .b = weights,
+              .ldb = b->in,
+              .c = p->out,
+              .ldc = b->in};
+    if (kind == FORWARD) {
+        c.transpose_b = true;
+        c.n = b->out, c.k = b->in;
+        c.a = p->input, c.lda = b->in;
+        c.ldc = b->stride;
+    }
+    if (kind == WEIGHT_GRADIENT) {
+        c.transpose_a = c.accumulate = true;
+        c.m = b->out, c.k = b->rows;
+        c.b = p->input;
+        c.c = p->gradient + offset;
+    }
+    return c;
 }
 
 static void run_slice(void *argument, int index, int count)
@@ -75,7 +105,7 @@ static void run_slice(void *argument, int index, int count)
     ewci_slice(c->n, 16, index % c->column_slices, c->column_slices, &column, &column_end);
     ewci_sgemm(c->transpose_a, c->transpose_b, row_end - row, column_end - column, c->k, 1.0F,
                c->a + (c->transpose_a ? row : row * c->lda), c->lda, c->b + (c->transpose_b ? column * c->ldb : column),
-               c->ldb, c->accumulate ? 1.0F : 0.0F, c->c + row * c->n + column, c->n);
+               c->ldb, c->accumulate ? 1.0F : 0.0F, c->c + row * c->ldc + column, c->ldc);
 }
 
 /* OpenBLAS on the grid of slices that are nearest to square. */
@@ -97,7 +127,7 @@ static void run_openblas(call *c, ewc_context *context)
 static ewc_status run_library(const call *c, ewc_context *ctx)
 {
     return ctx->ops->gemm(ctx->device, c->transpose_a, c->transpose_b, c->m, c->n, c->k, c->a, c->lda, c->b, c->ldb,
-                          c->c, c->n, c->accumulate);
+                          c->c, c->ldc, c->accumulate);
 }
 
 void products_run(bench_products *p, ewc_context *context, int64_t repetition)

@@ -16,6 +16,7 @@ enum { BY_LIBRARY, BY_OPENBLAS, PRODUCT_WAYS };
 typedef struct bench_product {
     ewc_phase phase;
     int64_t rows, out, in; /* y[rows,out] = x[rows,in] W[out,in]^T and its two backward products */
+    int64_t stride;        /* of a row of y */
     int64_t times[PRODUCT_KINDS];
     double seconds[PRODUCT_WAYS][PRODUCT_KINDS][MOST_REPETITIONS];
 } bench_product;
@@ -27,7 +28,8 @@ typedef struct bench_products {
     bench_product all[PRODUCT_MATRICES];
 } bench_products;
 
-/* Lists the products of a step over `tokens` tokens with that recomputation, the head in chunks as the model's. */
+/* Lists the products of a step over `tokens` tokens with that recomputation, the head in chunks as the model's, whose workspace must be
+ * there. */
 void products_list(bench_products *p, int64_t tokens, ewc_recompute recompute);
 
 /* Elements that the largest operand of the list needs, weights aside. */
