@@ -262,7 +262,7 @@ static int run_steps(training *t)
     const train_options *o = t->o;
     int64_t done = ewc_trainer_steps(t->trainer);
     t->shown = progress_start(NAME, "step", done, o->steps, o->quiet);
-    int code = done == 0 ? evaluate_all(t) : CPT_OK;
+    int code = t->log.evaluate_first && done < o->steps ? evaluate_all(t) : CPT_OK;
     while (code == CPT_OK && done < o->steps) {
         ewc_step_statistics s = {.struct_size = sizeof s};
         if (program_interrupted()) return interrupted(t);
@@ -272,7 +272,7 @@ static int run_steps(training *t)
         done = s.step;
         train_log_step(&t->log, &s);
         progress_update(&t->shown, done, s.tokens, s.loss);
-        if (o->evaluate_every > 0 && done % o->evaluate_every == 0 && done < o->steps) code = evaluate_all(t);
+        if (train_evaluation_due(o, done) && done < o->steps) code = evaluate_all(t);
         if (code == CPT_OK && o->save_every > 0 && done % o->save_every == 0 && done < o->steps) code = save_state(t);
     }
     return code == CPT_OK ? evaluate_all(t) : code;

@@ -27,11 +27,15 @@ void train_options_table(train_options *o, option *table);
 /* Options that make no sense together; prints which. */
 int train_options_check(const char *command, const train_options *o);
 ewc_trainer_options train_trainer_options(const train_options *o);
+/* Whether the data sets are evaluated after that many steps: before the first, by --eval-every and after the last. */
+bool train_evaluation_due(const train_options *o, int64_t steps_done);
 
 /* JSON lines: a step, an evaluation, the end. */
 typedef struct train_log {
-    FILE *file; /* NULL: none */
+    FILE *file;          /* NULL: none */
+    bool evaluate_first; /* the steps that the run begins with are evaluated, and the log does not have that whole */
 } train_log;
+/* A resumed run goes on in the log, from which first everything is cut that it will write again. */
 int train_log_open(train_log *log, const train_options *o, int64_t steps_done);
 void train_log_step(train_log *log, const ewc_step_statistics *s);
 void train_log_evaluation(train_log *log, int64_t step, const char *name, const data_loss *loss);

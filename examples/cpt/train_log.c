@@ -18,28 +18,74 @@ static long long step_of(const char *line)
     return found == NULL ? -1 : strtoll(found + 7, NULL, 10);
 }
 
-/* Whether a resumed run that has taken `done` steps would not write the line again: neither steps after those, nor what
+static bool is_evaluation(const char *line)
+{
+    return strstr(line, "\"type\": \"eval\"") != NULL;
+}
+
+/* The line of an evaluation up to its values. */
+static json_writer begin_evaluation(FILE *file, int64_t step, const char *name)
+{
+    json_writer json = json_begin(file);
+    json_text(&json, "type", "eval");
+    json_integer(&json, "step", step);
+    json_text(&json, "name", name);
+    return json;
+}
+
+/* Whether the line is that of the data set NAME=T.npy after `step` steps. Without memory: no, which costs an evaluation. */
+static bool is_evaluation_of(const char *line, int64_t step, const char *data_set)
+{
+    char *name = NULL, *expected = NULL;
+    const char *path;
+    size_t length = 0;
+    bool same = false;
+    FILE *memory = split_name(data_set, &name, &path) ? open_memstream(&expected, &length) : NULL;
+    if (memory != NULL) {
+        begin_evaluation(memory, step, name);
+        same = fclose(memory) == 0 && strncmp(line, expected, length) == 0;
+    }
+    free(expected);
+    free(name);
+    return same;
+}
+
+/* Whether a resumed run that has taken `done` steps has the line behind it: it is of one of those steps, and not what
  * only the end of a run writes. */
-static bool is_kept(const char *line, const train_options *o, int64_t done)
+static bool is_kept(const char *line, int64_t done)
 {
     long long step = step_of(line);
-    if (step < 0 || step > done || strstr(line, "\"type\": \"end\"") != NULL) return false;
-    return done < o->steps || step < done || strstr(line, "\"type\": \"eval\"") == NULL;
+    return step >= 0 && step <= done && strstr(line, "\"type\": \"end\"") == NULL;
+}
+
+/* Bytes of the log that a run resumed after `done` steps keeps. An evaluation after just those steps is kept where all of
+ * it is there; that before the first step and that after the last are made again, since the summary needs their values. */
+static long kept_bytes(FILE *old, const train_options *o, int64_t done, bool *evaluate)
+{
+    char *line = NULL;
+    size_t capacity = 0;
+    long kept = 0, before_evaluation = -1;
+    int64_t evaluated = 0;
+    for (ssize_t length; (length = getline(&line, &capacity, old)) > 0; kept += (long)length) {
+        if (line[length - 1] != '\n' || !is_kept(line, done)) break;
+        if (step_of(line) < done || !is_evaluation(line)) continue;
+        if (before_evaluation < 0) before_evaluation = kept;
+        if (evaluated < o->evaluations.count && is_evaluation_of(line, done, o->evaluations.items[evaluated]))
+            evaluated++;
+    }
+    free(line);
+    bool whole = evaluated == o->evaluations.count && done > 0 && done < o->steps;
+    *evaluate = train_evaluation_due(o, done) && !whole;
+    return *evaluate && before_evaluation >= 0 ? before_evaluation : kept;
 }
 
 /* Keeps the lines up to the training state: what came after it is run again, and logged again. */
-static int cut_log(const char *path, const train_options *o, int64_t done)
+static int cut_log(train_log *log, const train_options *o, int64_t done)
 {
+    const char *path = o->log;
     FILE *old = fopen(path, "re");
-    char *line = NULL;
-    size_t capacity = 0;
-    long keep = 0;
     if (old == NULL) return errno == ENOENT ? CPT_OK : program_error(NAME, CPT_INPUT, "%s: %s", path, strerror(errno));
-    for (ssize_t length; (length = getline(&line, &capacity, old)) > 0;) {
-        if (line[length - 1] != '\n' || !is_kept(line, o, done)) break;
-        keep += (long)length;
-    }
-    free(line);
+    long keep = kept_bytes(old, o, done, &log->evaluate_first);
     fclose(old);
     FILE *file = fopen(path, "r+e");
     if (file == NULL) return program_error(NAME, CPT_INPUT, "%s: %s", path, strerror(errno));
@@ -50,12 +96,12 @@ static int cut_log(const char *path, const train_options *o, int64_t done)
 
 int train_log_open(train_log *log, const train_options *o, int64_t steps_done)
 {
-    log->file = NULL;
+    *log = (train_log){NULL, train_evaluation_due(o, steps_done)};
     if (o->log == NULL) return CPT_OK;
     if (!o->resume && !o->force && path_exists(o->log))
         return program_error(NAME, CPT_INPUT, "%s exists: give --force to overwrite it, or another --log", o->log);
     if (o->resume) {
-        int code = cut_log(o->log, o, steps_done);
+        int code = cut_log(log, o, steps_done);
         if (code != CPT_OK) return code;
     }
     log->file = fopen(o->log, o->resume ? "ae" : "we");
@@ -89,10 +135,7 @@ void train_log_step(train_log *log, const ewc_step_statistics *s)
 void train_log_evaluation(train_log *log, int64_t step, const char *name, const data_loss *loss)
 {
     if (log->file == NULL) return;
-    json_writer json = json_begin(log->file);
-    json_text(&json, "type", "eval");
-    json_integer(&json, "step", step);
-    json_text(&json, "name", name);
+    json_writer json = begin_evaluation(log->file, step, name);
     json_number(&json, "nll", loss->nll);
     json_number(&json, "perplexity", exp(loss->nll));
     json_integer(&json, "tokens", loss->tokens);

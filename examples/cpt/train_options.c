@@ -142,3 +142,8 @@ ewc_trainer_options train_trainer_options(const train_options *o)
     t.seed = (uint64_t)o->seed;
     return t;
 }
+
+bool train_evaluation_due(const train_options *o, int64_t steps_done)
+{
+    return steps_done == 0 || steps_done == o->steps || (o->evaluate_every > 0 && steps_done % o->evaluate_every == 0);
+}

@@ -1,5 +1,6 @@
 """ewc-cpt train: order of the data, log, evaluations, saved model, penalty, resuming, interruption, refusals."""
 
+import fcntl
 import glob
 import json
 import os
@@ -127,7 +128,7 @@ def test_penalty_holds_the_weights():
 
 def test_a_resumed_run_is_the_uninterrupted_one():
     prepare()
-    options = ["--schedule", "linear", "--save-dtype", "f32", "--eval", "old=old.npy", "--eval-every", 300, "--save-every", 50, "--order",
+    options = ["--schedule", "linear", "--save-dtype", "f32", "--eval", "old=old.npy", "--eval-every", 100, "--save-every", 50, "--order",
                "shuffle", "--beta2", 0.99, "--clip", 1]
     cpt(*command("whole", "--log", "whole.jsonl", *options, steps=600))
     arguments = command("cut", "--log", "cut.jsonl", *options, steps=600)
@@ -144,6 +145,63 @@ def test_a_resumed_run_is_the_uninterrupted_one():
     assert read_bytes("cut/model.safetensors") == read_bytes("whole/model.safetensors")
     assert read_log("cut.jsonl") == read_log("whole.jsonl")
     assert sorted(os.listdir("cut/training-state")) == ["step-00000550", "step-00000600"]
+
+
+def aloud(arguments):
+    return [a for a in arguments if a != "--quiet"]
+
+
+def interrupt_at(text, arguments):
+    """SIGINT while the run says `text` on stderr. That must be the beginning of a line longer than the pipe holds: the run waits inside it."""
+    stderr, its_end = os.pipe()
+    fcntl.fcntl(its_end, fcntl.F_SETPIPE_SZ, 4096)
+    said = b""
+    with subprocess.Popen([CPT, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=its_end) as process, open(stderr, "rb", 0) as pipe:
+        os.close(its_end)
+        while text.encode() not in said:
+            some = pipe.read(16)
+            assert some, f"ended before it was interrupted: {said[-200:]}"
+            said += some
+        process.send_signal(signal.SIGINT)
+        said += pipe.readall()
+    assert process.returncode == 5, (process.returncode, said[-200:])
+
+
+def test_an_interrupted_evaluation_is_made_again():
+    prepare()
+    first = 20000 * "a"
+    arguments = aloud(command("cut", "--eval", first + "=t.npy", "--eval", "b=old.npy", "--eval-every", 4, "--save-dtype", "f32", "--log",
+                              "cut.jsonl", steps=8))
+    whole = ["whole" if a == "cut" else "whole.jsonl" if a == "cut.jsonl" else a for a in arguments]
+    summary = cpt(*whole)[0].splitlines()[1:]
+    # The first evaluation, one between steps, the same again, and the last, each between its two data sets.
+    for step, resume in ((0, []), (4, ["--resume"]), (4, ["--resume"]), (8, ["--resume"])):
+        interrupt_at(f"step {step}  a", arguments + resume)
+        last = read_log("cut.jsonl")[-1]
+        assert (last["type"], last["step"], last["name"]) == ("eval", step, first)
+        if step == 4:  # as a power cut may leave it
+            with open("cut.jsonl", "a", encoding="utf-8") as file:
+                file.write('{"type": "eval", "step": 4, "name": "b", "nll": 3.1')
+    assert cpt(*arguments, "--resume")[0].splitlines()[1:] == summary
+    assert read_log("cut.jsonl") == read_log("whole.jsonl")
+    assert read_bytes("cut/model.safetensors") == read_bytes("whole/model.safetensors")
+
+
+def test_a_whole_evaluation_is_not_made_again():
+    prepare()
+    arguments = aloud(command("o", "--eval", 'a"b=t.npy', "--eval", "c=old.npy", "--eval-every", 4, "--save-every", 4, "--log", "l.jsonl",
+                              steps=8))
+    cpt(*arguments)
+    whole = read_log("l.jsonl")
+    for torn in (False, True):
+        shutil.rmtree("o/training-state/step-00000008")
+        if torn:
+            text = read_bytes("l.jsonl")
+            with open("l.jsonl", "wb") as file:
+                file.write(text[:text.index(b'"name": "c"', text.index(b'"step": 4,')) + 30])
+        error = cpt(*arguments, "--resume")[1]
+        assert ("step 4  c" in error) == torn, error
+        assert read_log("l.jsonl") == whole
 
 
 def test_resume_passes_over_a_damaged_state():
@@ -218,5 +276,6 @@ if __name__ == "__main__":
     main([test_steps_take_the_next_sequences_and_wrap, test_several_files_are_one_stream,
           test_shuffled_order_covers_all_and_follows_the_seed, test_training_learns_logs_and_evaluates,
           test_the_result_is_a_model_directory, test_penalty_holds_the_weights, test_a_resumed_run_is_the_uninterrupted_one,
+          test_an_interrupted_evaluation_is_made_again, test_a_whole_evaluation_is_not_made_again,
           test_resume_passes_over_a_damaged_state, test_a_run_with_bf16_state_resumes_bit_for_bit, test_resume_refuses_another_run,
           test_numeric_failure_stops_with_the_last_good_state, test_nothing_is_overwritten_silently])
