@@ -66,6 +66,7 @@ expect "the ratio to the peer as installed" compares "S: libewc / eager: 2.00 x 
 expect "the ratio to the peer tuned" compares "S: libewc / eager-tuned: 1.20 x tokens per second (target 1.4 x: MISSED)"
 expect "the ratio to the best peer" compares "S: libewc / best peer (eager-tuned): 1.20 x (target 1.15 x: met)"
 expect "the ratio of memory" compares "S: peak resident size, libewc / eager: 50 %"
+expect "the ratio of memory with recomputation" compares "S: peak resident size, libewc-recompute / eager: 50 %"
 refuse "a comparison in which the whole peer fails" compare --rounds 1 --modes compiled,compiled-tuned
 refuse "a comparison of a mode that does not exist" compare --modes fast
 finish
