@@ -182,9 +182,13 @@ def test_an_interrupted_evaluation_is_made_again():
         if step == 4:  # as a power cut may leave it
             with open("cut.jsonl", "a", encoding="utf-8") as file:
                 file.write('{"type": "eval", "step": 4, "name": "b", "nll": 3.1')
-    assert cpt(*arguments, "--resume")[0].splitlines()[1:] == summary
-    assert read_log("cut.jsonl") == read_log("whole.jsonl")
-    assert read_bytes("cut/model.safetensors") == read_bytes("whole/model.safetensors")
+    # To the end; again, with nothing left to do; and again without any state, as if interrupted before the first step.
+    for have_state in (True, True, False):
+        if not have_state:
+            shutil.rmtree("cut/training-state")
+        assert cpt(*arguments, "--resume")[0].splitlines()[1:] == summary
+        assert read_log("cut.jsonl") == read_log("whole.jsonl")
+        assert read_bytes("cut/model.safetensors") == read_bytes("whole/model.safetensors")
 
 
 def test_a_whole_evaluation_is_not_made_again():
@@ -202,6 +206,9 @@ def test_a_whole_evaluation_is_not_made_again():
         error = cpt(*arguments, "--resume")[1]
         assert ("step 4  c" in error) == torn, error
         assert read_log("l.jsonl") == whole
+    shutil.rmtree("o/training-state/step-00000008")
+    cpt(*["d=old.npy" if a == "c=old.npy" else a for a in arguments], "--resume")
+    assert [e["name"] for e in read_log("l.jsonl") if e["type"] == "eval"] == ['a"b', "c", 'a"b', "d", 'a"b', "d"]
 
 
 def test_resume_passes_over_a_damaged_state():
@@ -216,7 +223,8 @@ def test_resume_passes_over_a_damaged_state():
     _, error = cpt(*command("o", *options, steps=12), "--resume")
     assert "step-00000012" in error and "m.safetensors" in error and "step-00000008" in error
     assert read_bytes("o/model.safetensors") == read_bytes("p/model.safetensors")
-    assert [e["step"] for e in steps_of("l.jsonl")] == list(range(1, 13))
+    cpt(*command("o", *options, steps=12), "--resume")
+    assert [(e["type"], e["step"]) for e in read_log("l.jsonl")] == [*(("step", s) for s in range(1, 13)), ("end", 12)]
 
 
 def test_a_run_with_bf16_state_resumes_bit_for_bit():
