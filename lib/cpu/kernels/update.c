@@ -97,6 +97,15 @@ static inline __attribute__((always_inline)) void put_sums(const sums *s, ewci_p
     }
 }
 
+/* Asks for the line `bytes` after the element at hand; beyond an array's end nothing is read. Without it, as much arithmetic as there is
+ * between two loads keeps the processor from seeing far enough: the update took an eighth longer. */
+static inline __attribute__((always_inline)) void prefetch(const void *at, int64_t bytes)
+{
+    __builtin_prefetch((const void *)((uintptr_t)at + (uintptr_t)bytes));
+}
+
+enum { LINE = 64, AHEAD = 512 /* elements */, AHEAD_BYTES = AHEAD * sizeof(float) };
+
 static inline __attribute__((always_inline)) void block(int64_t n, float *restrict w, float *restrict m,
                                                         float *restrict v, const float *restrict g,
                                                         const float *restrict f, const float *restrict a,
@@ -105,7 +114,15 @@ static inline __attribute__((always_inline)) void block(int64_t n, float *restri
 {
     sums s = sums_of(lanes);
     int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) step(LANES, w + i, m + i, v + i, g + i, f + i, a + i, p, form, &s);
+    for (; i + LANES <= n; i += LANES) {
+        prefetch(w + i, AHEAD_BYTES);
+        prefetch(m + i, AHEAD_BYTES);
+        prefetch(v + i, AHEAD_BYTES);
+        prefetch(g + i, AHEAD_BYTES);
+        if (form != EWC_PENALTY_NONE) prefetch(f + i, AHEAD_BYTES);
+        if (form != EWC_PENALTY_NONE) prefetch(a + i, AHEAD_BYTES);
+        step(LANES, w + i, m + i, v + i, g + i, f + i, a + i, p, form, &s);
+    }
     if (i < n) step((int)(n - i), w + i, m + i, v + i, g + i, f + i, a + i, p, form, &s);
     put_sums(&s, lanes);
 }
@@ -127,15 +144,13 @@ void EWCI_KERNEL(update_block)(int64_t n, const ewc_update_buffers *buffers, con
 /* ---- Buffers of any type ------------------------------------------------------------------------------------------------
  *
  * A GROUP is widened into the nearest cache, updated, and rounded back. It is of whole cache lines of 16-bit numbers, which are
- * stored at once: half lines took twice the time. The lines of the groups to come are asked for ahead, because the arithmetic of a
- * group is too long for the processor to see them by itself. */
-enum { GROUP = 64, AHEAD = 512 };
+ * stored at once: half lines took twice the time. */
+enum { GROUP = 64 };
 
-static inline __attribute__((always_inline)) void prefetch(ewc_buffer b, int64_t i)
+static inline __attribute__((always_inline)) void prefetch_group(ewc_buffer b, int64_t i)
 {
     int64_t size = b.dtype == EWC_F32 ? 4 : 2;
-    uintptr_t at = (uintptr_t)b.data + (uintptr_t)((i + AHEAD) * size); /* may lie beyond the end: nothing is read */
-    for (int64_t k = 0; k < GROUP * size; k += 64) __builtin_prefetch((const void *)(at + (uintptr_t)k), 1);
+    for (int64_t k = 0; k < GROUP * size; k += LINE) prefetch(b.data, (i + AHEAD) * size + k);
 }
 
 static inline __attribute__((always_inline)) void typed_step(int width, const ewc_update_buffers *b, int64_t i,
@@ -144,13 +159,13 @@ static inline __attribute__((always_inline)) void typed_step(int width, const ew
 {
     _Alignas(64) float weight[GROUP], first[GROUP], second[GROUP], gradient[GROUP], fisher[GROUP], anchor[GROUP];
     _Alignas(64) uint32_t random[GROUP], weight_random[GROUP];
-    prefetch(b->weight, i);
-    prefetch(b->m, i);
-    prefetch(b->v, i);
-    prefetch(b->gradient, i);
+    prefetch_group(b->weight, i);
+    prefetch_group(b->m, i);
+    prefetch_group(b->v, i);
+    prefetch_group(b->gradient, i);
     if (form != EWC_PENALTY_NONE) {
-        prefetch(b->fisher, i);
-        prefetch(b->anchor, i);
+        prefetch_group(b->fisher, i);
+        prefetch_group(b->anchor, i);
     }
     float *w = ewci_lanes_read(width, b->weight, i, weight);
     float *m = ewci_lanes_read(width, b->m, i, first);
