@@ -69,7 +69,7 @@ endif
 DEFINES := -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE
 ifeq ($(ONEDNN),1)
 DEFINES += -DEWCI_ONEDNN=1
-ONEDNN_LIBS ?= -ldnnl
+ONEDNN_LIBS ?= -ldnnl -lgomp
 # oneDNN runs on OpenMP; the library itself does not.
 OPENMP := -fopenmp
 endif
@@ -330,7 +330,7 @@ fixtures: ## Make the committed test fixtures again (needs PyTorch and transform
 
 .PHONY: mutations
 mutations: ## Break one place of the library at a time: a test must notice; MUTATIONS="--reduced" or "--only TEXT" for a part
-	@BUILD=$(BUILD) tests/mutations/run.py $(MUTATIONS)
+	@BUILD=$(BUILD) ONEDNN=$(ONEDNN) tests/mutations/run.py $(MUTATIONS)
 
 # ---- Static checks ----------------------------------------------------------------------------------------------------
 

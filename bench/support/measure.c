@@ -11,8 +11,9 @@ static void usage(const char *program, const char *found)
     fprintf(
         stderr,
         "%s: expected --elements N, --repetitions N, --threads N, --instruction-set 1|2|3 (portable, AVX2, AVX-512), "
-        "--stagger N, --recompute 0..3, --seconds N, --memory GIB, --shape S|M|G, --state f32|bf16, --curve NAME or "
-        "--json FILE, found "
+        "--stagger N, --recompute 0..3, --seconds N, --memory GIB, --shape S|M|G, --state f32|bf16, --products "
+        "f32|bf16, --curve "
+        "NAME or --json FILE, found "
         "%s\n",
         program, found);
     exit(2);
@@ -29,7 +30,8 @@ void bench_parse(int argc, char **argv, bench_options *options)
                  {"--stagger", &options->stagger, NULL},   {"--recompute", &options->recompute, NULL},
                  {"--seconds", &options->seconds, NULL},   {"--memory", &options->memory, NULL},
                  {"--shape", NULL, &options->shape},       {"--state", NULL, &options->state},
-                 {"--curve", NULL, &options->curve},       {"--json", NULL, &options->json}};
+                 {"--curve", NULL, &options->curve},       {"--json", NULL, &options->json},
+                 {"--products", NULL, &options->products}};
     const size_t count = sizeof known / sizeof *known;
     for (int i = 1; i < argc; i += 2) {
         size_t k = 0;
@@ -43,6 +45,8 @@ void bench_parse(int argc, char **argv, bench_options *options)
         *known[k].value = strtoll(argv[i + 1], &end, 10);
         if (end == argv[i + 1] || *end != 0 || *known[k].value < 0) usage(argv[0], argv[i + 1]);
     }
+    if (options->products != NULL && strcmp(options->products, "f32") != 0 && strcmp(options->products, "bf16") != 0)
+        usage(argv[0], options->products);
     if (options->repetitions > MOST_REPETITIONS) options->repetitions = MOST_REPETITIONS;
 }
 
@@ -61,6 +65,7 @@ ewc_context *bench_context(const bench_options *options)
     ewc_context_options_default(&wanted);
     wanted.threads = (int)options->threads;
     wanted.instruction_set = (ewc_instruction_set)options->instruction_set;
+    if (options->products != NULL && strcmp(options->products, "bf16") == 0) wanted.products = EWC_PRODUCTS_BF16;
     bench_check(NULL, ewc_context_create(&wanted, &context));
     bench_check(context, ewc_context_describe(context, &info));
     printf("libewc %s, %s, %d threads, %s; products: %s, OpenBLAS kernels %s%s; memory %.1f GiB, available %.1f GiB\n",

@@ -12,6 +12,7 @@ enum { MOST_REPETITIONS = 101 };
 typedef struct bench_options {
     int64_t elements, repetitions, threads, instruction_set, stagger, recompute, seconds, memory;
     const char *shape, *curve, *state, *json; /* a name of shapes.h, of scaling.c, of step.c; a file to write */
+    const char *products;                     /* "f32", "bf16" */
 } bench_options;
 void bench_parse(int argc, char **argv, bench_options *options);
 

@@ -165,11 +165,12 @@ static void host_release(void *user, void *pointer)
     free(pointer);
 }
 
-static void the_hosts_allocator_gives_everything_and_gets_it_back(void **state)
+/* The host's allocator gives everything and gets it back. */
+static void check_allocator(ewc_products products)
 {
-    (void)state;
     host h = {0};
     ewc_context_options options = with_defaults();
+    options.products = products;
     options.user = &h;
     options.allocate = host_allocate;
     options.release = host_release;
@@ -179,9 +180,8 @@ static void the_hosts_allocator_gives_everything_and_gets_it_back(void **state)
     assert_int_equal(h.misaligned, 0);
 }
 
-static void creation_survives_each_failing_allocation(void **state)
+static void check_each_failing_allocation(ewc_products products)
 {
-    (void)state;
     ewc_status status = EWC_ERROR_MEMORY;
     for (int fail_at = 1; status != EWC_OK; fail_at++) {
         host h = {.fail_at = fail_at};
@@ -189,12 +189,35 @@ static void creation_survives_each_failing_allocation(void **state)
         options.user = &h;
         options.allocate = host_allocate;
         options.release = host_release;
+        options.products = products;
         assert_true(fail_at < 50);
         status = try_create(&options);
         assert_true(status == EWC_OK || status == EWC_ERROR_MEMORY);
         assert_int_equal(h.live, 0);
         if (status != EWC_OK) assert_non_null(strstr(ewc_last_error(NULL), "no memory for"));
     }
+}
+
+static void the_hosts_allocator_gives_everything_and_gets_it_back(void **state)
+{
+    (void)state;
+    check_allocator(EWC_PRODUCTS_F32);
+}
+
+static void creation_survives_each_failing_allocation(void **state)
+{
+    (void)state;
+    check_each_failing_allocation(EWC_PRODUCTS_F32);
+}
+
+static void so_it_does_with_bf16_products(void **state)
+{
+    (void)state;
+    ewc_context_options options = with_defaults();
+    options.products = EWC_PRODUCTS_BF16;
+    if (try_create(&options) == EWC_ERROR_UNSUPPORTED) skip();
+    check_allocator(EWC_PRODUCTS_BF16);
+    check_each_failing_allocation(EWC_PRODUCTS_BF16);
 }
 
 static void *create_and_fail(void *argument)
@@ -244,6 +267,7 @@ int main(void)
         cmocka_unit_test(a_context_describes_itself),
         cmocka_unit_test(the_hosts_allocator_gives_everything_and_gets_it_back),
         cmocka_unit_test(creation_survives_each_failing_allocation),
+        cmocka_unit_test(so_it_does_with_bf16_products),
         cmocka_unit_test(threads_make_contexts_of_their_own_with_errors_of_their_own),
         cmocka_unit_test(a_fresh_context_has_no_error),
         cmocka_unit_test(the_version_is_that_of_the_header),

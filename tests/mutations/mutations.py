@@ -16,11 +16,13 @@ class Mutation:
     tests: tuple = (MODEL,)
     times: int = 1  # places with this text; all are changed
     reduced: bool = False  # one of the few for continuous integration
+    onednn: bool = False  # of code that runs only where the library is built with ONEDNN=1
 
 
 UPDATE, STEP, SCHEDULE = "lib/cpu/kernels/update.c", "lib/train/step.c", "lib/train/schedule.c"
 NORM, ROPE = "lib/cpu/kernels/rmsnorm.c", "lib/cpu/kernels/rope.c"
 ATTENTION, LOSS = "lib/cpu/kernels/attention.c", "lib/cpu/kernels/cross_entropy.c"
+BF16, GEMM_BF16 = "lib/cpu/gemm_bf16.c", "ops/test_gemm_bf16"
 PREFIX = "lib/cpu/attention_fwd.c"
 ESTIMATE = "lib/train/fisher_estimate.c"
 CONVERT, UPDATE_CALL, ROUNDING, MOMENTS = "lib/core/convert.h", "lib/cpu/update.c", "ops/test_update_rounding", "train/test_moments"
@@ -33,6 +35,18 @@ MUTATIONS = [
              "k.accumulate = s->accumulate;", (GEMM,)),
     Mutation("product: an edge tile forgets what was there", "lib/cpu/gemm_slice.c",
              "k->accumulate ? c[i * ldc + j] + sum : sum", "sum", (GEMM,)),
+    Mutation("bf16 product: the filling of an operand's rows is left as it was", BF16, "memset(line + p->k, 0,", "if (p->k < 0) memset(line + p->k, 0,",
+             (GEMM_BF16,), onednn=True),
+    Mutation("bf16 product: rounded towards zero", "lib/core/convert.h", "(bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16", "bits >> 16", (GEMM_BF16,),
+             onednn=True),
+    Mutation("bf16 product: turned columns in the wrong order", "lib/cpu/kernels/gemm_bf16.c", "pair_rows(first, x[0], x[1], n);",
+             "pair_rows(first, x[1], x[0], n);", (GEMM_BF16,), onednn=True),
+    Mutation("bf16 product: the later pieces of k replace the first", BF16, "p.finish = ADD;", "p.finish = accumulate ? ADD : STORE;",
+             (GEMM_BF16,), onednn=True),
+    Mutation("bf16 product: the larger operand is converted once only", BF16, "p->convert_a = !a_outside || j == 0;",
+             "p->convert_a = j == 0;", (GEMM_BF16,), onednn=True),
+    Mutation("bf16 product: oneDNN takes its own threads", "lib/cpu/onednn.c", "omp_set_num_threads(1);", "", (GEMM_BF16,), onednn=True),
+    Mutation("bf16 product: a shape is taken for another's", "lib/cpu/onednn.c", "p->n == n && p->k == k", "p->k == k", (GEMM_BF16,), onednn=True),
     # ---- norms
     Mutation("norm: w instead of 1 + w", NORM, "y[i] = x[i] * rstd * (1.0F + w[i]);", "y[i] = x[i] * rstd * w[i];",
              reduced=True),

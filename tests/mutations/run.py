@@ -97,6 +97,8 @@ def main():
     options = parser.parse_args()
     chosen = [m for m in MUTATIONS
               if (m.reduced or not options.reduced) and (options.only in m.name or options.only in m.file)]
+    if os.environ.get("ONEDNN") != "1":
+        chosen = [m for m in chosen if not m.onednn]
     if options.list:
         print("\n".join(f"{m.name}  ({m.file})" for m in chosen))
         return 0

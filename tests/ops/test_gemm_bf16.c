@@ -8,6 +8,11 @@
 #include <cmocka.h>
 
 #include <math.h>
+#ifdef EWCI_ONEDNN
+#include <omp.h>
+#endif
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -230,15 +235,41 @@ static int threads_of_this_process(void)
     return threads;
 }
 
-/* The first product of the process: oneDNN would otherwise take a thread for every processor. */
+typedef struct watch {
+    atomic_bool stop;
+    int most; /* threads seen at a time, the watching one included */
+} watch;
+
+static void *watch_threads(void *argument)
+{
+    watch *w = argument;
+    do {
+        int now = threads_of_this_process();
+        if (now > w->most) w->most = now;
+    } while (!atomic_load(&w->stop));
+    return NULL;
+}
+
+/* oneDNN would otherwise take as many as OpenMP offers; and what the host asked OpenMP for stays. */
 static void a_context_of_one_thread_starts_no_other(void **state)
 {
     (void)state;
-    int before = threads_of_this_process();
+#ifdef EWCI_ONEDNN
+    omp_set_num_threads(5);
+#endif
+    watch w = {false, 0};
+    pthread_t watching;
     opened_device *opened = device_open_bf16(EWC_ISA_AUTO, 1);
+    int before = threads_of_this_process();
+    assert_int_equal(pthread_create(&watching, NULL, watch_threads, &w), 0);
     product p = make_product(300, 200, 250, 0);
-    check_product(opened->device, &p);
-    assert_int_equal(threads_of_this_process(), before);
+    for (int i = 0; i < 100; i++) check_product(opened->device, &p);
+    atomic_store(&w.stop, true);
+    pthread_join(watching, NULL);
+    assert_in_range(w.most, before, before + 1);
+#ifdef EWCI_ONEDNN
+    assert_int_equal(omp_get_max_threads(), 5);
+#endif
     device_close(opened);
     arrays_free();
 }
