@@ -12,9 +12,7 @@ static void usage(const char *program, const char *found)
         stderr,
         "%s: expected --elements N, --repetitions N, --threads N, --instruction-set 1|2|3 (portable, AVX2, AVX-512), "
         "--stagger N, --recompute 0..3, --seconds N, --memory GIB, --shape S|M|G, --state f32|bf16, --products "
-        "f32|bf16, --curve "
-        "NAME or --json FILE, found "
-        "%s\n",
+        "f32|bf16, --curve NAME or --json FILE, found %s\n",
         program, found);
     exit(2);
 }
