@@ -105,11 +105,11 @@ typedef struct ewc_context_options {
 } ewc_context_options;
 
 typedef struct ewc_context_info {
-    size_t struct_size;        /* set by the caller to sizeof(ewc_context_info) */
-    char device[32];           /* "cpu" */
-    char processor[96];        /* the processor's own name */
-    char instruction_set[16];  /* "portable", "avx2", "avx512" */
-    char blas[96];             /* library and version of the BLAS: small products, and all of them without AVX2 */
+    size_t struct_size;       /* set by the caller to sizeof(ewc_context_info) */
+    char device[32];          /* "cpu" */
+    char processor[96];       /* the processor's own name */
+    char instruction_set[16]; /* "portable", "avx2", "avx512" */
+    char blas[96]; /* library and version of the BLAS, which multiplies large matrices where AVX2 is not there */
     char blas_kernels[32];     /* the kernels it chose, e.g. "SkylakeX" */
     int blas_kernels_expected; /* 0: not the ones this processor should run (a warning was logged) */
     int threads;

@@ -3,9 +3,10 @@
 
 #include <string.h>
 
+#include "cpu/gemm_panels.h"
 #include "cpu/operations.h"
 
-enum { LEAST_QUERIES = 16, TILES_PER_THREAD = 6 };
+enum { LEAST_QUERIES = 16, TILES_PER_THREAD = 6, PANEL = EWCI_GEMM_DEPTH * EWCI_GEMM_MOST_ROWS + EWCI_GEMM_SLACK };
 
 static int64_t parts_of(const ewci_attention *shape)
 {
@@ -36,7 +37,8 @@ static int64_t most_tiles(const ewci_device *device, const ewci_attention *shape
 
 static int64_t thread_floats(const ewci_attention *shape)
 {
-    return EWCI_TILE_LANES * (3 * shape->head_dim + 2 * EWCI_KEY_STRIP + 7);
+    int64_t wide = (shape->head_dim + EWCI_GEMM_MOST_COLUMNS - 1) / EWCI_GEMM_MOST_COLUMNS * EWCI_GEMM_MOST_COLUMNS;
+    return EWCI_TILE_LANES * (5 * shape->head_dim + 2 * EWCI_KEY_STRIP + 7) + EWCI_KEY_STRIP * wide + PANEL;
 }
 
 static size_t aligned(size_t bytes)
@@ -111,19 +113,24 @@ ewci_attention_job ewci_attention_prepare(ewci_device *device, const ewci_attent
 ewci_attention_thread ewci_attention_thread_memory(const ewci_attention_job *job, int index)
 {
     const int64_t lanes = EWCI_TILE_LANES, rows = lanes * job->shape->head_dim, strip = lanes * EWCI_KEY_STRIP;
-    float *base = job->threads + index * thread_floats(job->shape), *small = base + 3 * rows + 2 * strip;
+    float *base = job->threads + index * thread_floats(job->shape), *small = base + 5 * rows + 2 * strip;
+    /* s, dp, q and d_o are also read beyond their ends, where the next one lies */
     return (ewci_attention_thread){.s = base,
                                    .dp = base + strip,
                                    .q = base + 2 * strip,
                                    .d_o = base + 2 * strip + rows,
                                    .out = base + 2 * strip + 2 * rows,
+                                   .q_panels = base + 2 * strip + 3 * rows,
+                                   .d_o_panels = base + 2 * strip + 4 * rows,
                                    .maximum = small,
                                    .sum = small + lanes,
                                    .factor = small + 2 * lanes,
                                    .lse = small + 3 * lanes,
                                    .delta = small + 4 * lanes,
                                    .lowest = (int32_t *)(void *)(small + 5 * lanes),
-                                   .highest = (int32_t *)(void *)(small + 6 * lanes)};
+                                   .highest = (int32_t *)(void *)(small + 6 * lanes),
+                                   .panel = small + 7 * lanes,
+                                   .strip = small + 7 * lanes + PANEL};
 }
 
 ewci_query_tile ewci_attention_tile(const ewci_attention_job *job, int64_t set, int64_t kv, int64_t part)
@@ -142,12 +149,13 @@ ewci_query_tile ewci_attention_tile(const ewci_attention_job *job, int64_t set, 
 }
 
 void ewci_attention_gather(const ewci_attention_job *job, const ewci_query_tile *t, const float *x, int64_t stride,
-                           float *rows)
+                           float *rows, float *panels)
 {
     int64_t d = job->shape->head_dim, width = t->heads * d;
     for (int64_t i = t->first; i < t->end; i++)
         memcpy(rows + (i - t->first) * width, x + i * stride + t->head * d, (size_t)width * sizeof *rows);
     memset(rows + t->lanes * d, 0, (size_t)((t->padded - t->lanes) * d) * sizeof *rows);
+    ewci_gemm_pack_b(job->device->kernels->gemm, panels, rows, d, true, t->padded, d);
 }
 
 void ewci_attention_limits(const ewci_attention_job *job, const ewci_query_tile *t, ewci_attention_thread *memory)
@@ -179,13 +187,52 @@ ewci_key_strip ewci_attention_strip_at(const ewci_attention_job *job, const ewci
     return s;
 }
 
+void ewci_attention_turned(const ewci_attention_job *job, const ewci_attention_thread *memory,
+                           const ewci_key_strip *strip, float *product, const float *keys, const float *panels)
+{
+    const ewci_gemm_kernels *kernels = job->device->kernels->gemm;
+    const int64_t d = job->shape->head_dim;
+    const ewci_gemm_panels p = {.m = strip->end - strip->key,
+                                .n = strip->lanes,
+                                .k = d,
+                                .a = keys,
+                                .lda = job->stride,
+                                .form = EWCI_A_ROWS,
+                                .b = panels + strip->lane * d,
+                                .ldb = kernels->columns,
+                                .next_b = d * kernels->columns,
+                                .c = product,
+                                .ldc = strip->lanes};
+    ewci_gemm_panels_run(kernels, &p, memory->panel);
+}
+
+void ewci_attention_add_rows(const ewci_attention_job *job, const ewci_attention_thread *memory,
+                             const ewci_key_strip *strip, const float *weights, const float *keys)
+{
+    const ewci_gemm_kernels *kernels = job->device->kernels->gemm;
+    const int64_t d = job->shape->head_dim, k = strip->end - strip->key;
+    const ewci_gemm_panels p = {.m = strip->rows,
+                                .n = d,
+                                .k = k,
+                                .a = weights,
+                                .lda = strip->lanes,
+                                .form = EWCI_A_IN_PLACE,
+                                .b = memory->strip,
+                                .ldb = kernels->columns,
+                                .next_b = k * kernels->columns,
+                                .c = memory->out + strip->lane * d,
+                                .ldc = d,
+                                .accumulate = true};
+    ewci_gemm_pack_b(kernels, memory->strip, keys, job->stride, false, d, k);
+    ewci_gemm_panels_run(kernels, &p, memory->panel);
+}
+
 ewci_attention_strip ewci_attention_scores(const ewci_attention_job *job, const ewci_query_tile *t,
                                            const ewci_attention_thread *memory, const ewci_key_strip *strip)
 {
     const ewci_attention *a = job->shape;
     const float *k = job->qkv + strip->key * job->stride + (a->heads + t->kv) * a->head_dim;
-    ewci_sgemm(false, true, strip->end - strip->key, strip->lanes, a->head_dim, a->scale, k, job->stride,
-               memory->q + strip->lane * a->head_dim, a->head_dim, 0.0F, memory->s, strip->lanes);
+    ewci_attention_turned(job, memory, strip, memory->s, k, memory->q_panels);
     return (ewci_attention_strip){.keys = strip->end - strip->key,
                                   .lanes = strip->lanes,
                                   .first = strip->key - t->first_key,

@@ -7,14 +7,17 @@
 
 #include "cpu/device.h"
 
-/* A strip of scores (128 KiB at most) stays in cache between product and softmax. Strips are shorter where the mask's edge runs through them, so
+/* A strip of scores (120 KiB at most) stays in cache between product and softmax. Strips are shorter where the mask's edge runs through them, so
  * that fewer scores are computed for nothing. */
-enum { EWCI_KEY_STRIP = 128, EWCI_EDGE_STRIP = 64, EWCI_TILE_LANES = 256, EWCI_TILE_HEADS = 8 };
+enum { EWCI_KEY_STRIP = 120, EWCI_EDGE_STRIP = 60, EWCI_TILE_LANES = 256, EWCI_TILE_HEADS = 8 };
 
 /* One thread's memory. */
 typedef struct ewci_attention_thread {
     float *q, *d_o, *out;          /* [lanes, head_dim]: rows of the tile; out: of o forward, of dq backward */
+    float *q_panels, *d_o_panels;  /* the same turned, in panels: the B of products with keys and values */
     float *s, *dp;                 /* [keys, lanes] */
+    float *strip;                  /* a strip's keys or values in panels */
+    float *panel;                  /* scratch of products */
     float *maximum, *sum, *factor; /* [lanes] forward */
     float *lse, *delta;            /* [lanes] backward */
     int32_t *lowest, *highest;     /* [lanes] keys that a lane sees, counted from the tile's first key */
@@ -61,9 +64,9 @@ ewci_query_tile ewci_attention_tile(const ewci_attention_job *job, int64_t set, 
 /* First key that the query sees. */
 int64_t ewci_first_key(const ewci_attention *shape, int64_t query);
 
-/* Copies the tile's rows from x, whose rows are `stride` long, into rows of head_dim; zero in the padding. */
+/* Copies the tile's rows from x, whose rows are `stride` long, into rows of head_dim, zero in the padding, and into panels. */
 void ewci_attention_gather(const ewci_attention_job *job, const ewci_query_tile *tile, const float *x, int64_t stride,
-                           float *rows);
+                           float *rows, float *panels);
 
 /* Sets lowest and highest. */
 void ewci_attention_limits(const ewci_attention_job *job, const ewci_query_tile *tile, ewci_attention_thread *memory);
@@ -79,7 +82,15 @@ typedef struct ewci_key_strip {
 ewci_key_strip ewci_attention_strip_at(const ewci_attention_job *job, const ewci_query_tile *tile,
                                        const ewci_attention_thread *memory, int64_t key, int64_t end);
 
-/* Computes the strip's scores; the fields of one direction are still to be set, each from the strip's first lane on. */
+/* product[keys, lanes] = the strip's rows of `keys` (or values) times the gathered rows that `panels` holds, turned. */
+void ewci_attention_turned(const ewci_attention_job *job, const ewci_attention_thread *memory,
+                           const ewci_key_strip *strip, float *product, const float *keys, const float *panels);
+
+/* out[rows, head_dim] += weights[keys, lanes]^T keys: to the strip's lanes of the tile. */
+void ewci_attention_add_rows(const ewci_attention_job *job, const ewci_attention_thread *memory,
+                             const ewci_key_strip *strip, const float *weights, const float *keys);
+
+/* Computes the strip's products of queries and keys; the fields of one direction are still to be set, each from the strip's first lane on. */
 ewci_attention_strip ewci_attention_scores(const ewci_attention_job *job, const ewci_query_tile *tile,
                                            const ewci_attention_thread *memory, const ewci_key_strip *strip);
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "cpu/attention.h"
+#include "cpu/gemm_panels.h"
 #include "cpu/operations.h"
 
 enum { KEY_BLOCK = 128 }; /* not less than half the queries of a tile: there is room for so many owners */
@@ -27,8 +28,8 @@ static void load_tile(const ewci_attention_job *j, const ewci_query_tile *t, ewc
 {
     const ewci_attention *a = j->shape;
     int64_t d = a->head_dim;
-    ewci_attention_gather(j, t, j->qkv, j->stride, m->q);
-    ewci_attention_gather(j, t, j->d_o, a->heads * d, m->d_o);
+    ewci_attention_gather(j, t, j->qkv, j->stride, m->q, m->q_panels);
+    ewci_attention_gather(j, t, j->d_o, a->heads * d, m->d_o, m->d_o_panels);
     ewci_attention_limits(j, t, m);
     for (int64_t l = 0; l < t->padded; l++) m->lse[l] = m->delta[l] = 0;
     for (int64_t l = 0; l < t->lanes; l++) {
@@ -46,12 +47,32 @@ static void score_gradients(const ewci_attention_job *j, const ewci_query_tile *
     const ewci_attention *a = j->shape;
     const float *v = j->qkv + s->key * j->stride + (a->heads + a->kv_heads + t->kv) * a->head_dim;
     ewci_attention_strip strip = ewci_attention_scores(j, t, m, s);
-    ewci_sgemm(false, true, s->end - s->key, s->lanes, a->head_dim, 1.0F, v, j->stride, m->d_o + s->lane * a->head_dim,
-               a->head_dim, 0.0F, m->dp, s->lanes);
+    ewci_attention_turned(j, m, s, m->dp, v, m->d_o_panels);
     strip.dp = m->dp;
     strip.lse = m->lse + s->lane;
     strip.delta = m->delta + s->lane;
     j->device->kernels->attention_strip_bwd(&strip);
+}
+
+/* keys[strip, head_dim] += weights[strip, lanes] rows, of the tile's gathered rows. */
+static void add_to_keys(const ewci_attention_job *j, const ewci_attention_thread *m, const ewci_key_strip *s,
+                        float *keys, const float *weights, const float *rows)
+{
+    const ewci_gemm_kernels *kernels = j->device->kernels->gemm;
+    const int64_t d = j->shape->head_dim;
+    const ewci_gemm_panels p = {.m = s->end - s->key,
+                                .n = d,
+                                .k = s->rows,
+                                .a = weights,
+                                .lda = s->lanes,
+                                .form = EWCI_A_ROWS,
+                                .b = rows + s->lane * d,
+                                .ldb = d,
+                                .next_b = kernels->columns,
+                                .c = keys,
+                                .ldc = j->stride,
+                                .accumulate = true};
+    ewci_gemm_panels_run(kernels, &p, m->panel);
 }
 
 static void scatter_queries(const ewci_attention_job *j, const ewci_query_tile *t, const ewci_attention_thread *m)
@@ -75,14 +96,10 @@ static void run_tile(const ewci_attention_job *j, const ewci_query_tile *t, cons
         if (s.lanes == 0) continue;
         score_gradients(j, t, m, &s);
         if (w->keys) {
-            ewci_sgemm(false, false, s.end - key, d, s.rows, 1.0F, m->s, s.lanes, m->d_o + s.lane * d, d, 1.0F,
-                       j->dqkv + offset + a->kv_heads * d, j->stride);
-            ewci_sgemm(false, false, s.end - key, d, s.rows, 1.0F, m->dp, s.lanes, m->q + s.lane * d, d, 1.0F,
-                       j->dqkv + offset, j->stride);
+            add_to_keys(j, m, &s, j->dqkv + offset + a->kv_heads * d, m->s, m->d_o);
+            add_to_keys(j, m, &s, j->dqkv + offset, m->dp, m->q);
         }
-        if (w->queries)
-            ewci_sgemm(true, false, s.rows, d, s.end - key, 1.0F, m->dp, s.lanes, j->qkv + offset, j->stride, 1.0F,
-                       m->out + s.lane * d, d);
+        if (w->queries) ewci_attention_add_rows(j, m, &s, m->dp, j->qkv + offset);
     }
     if (w->queries) scatter_queries(j, t, m);
 }

@@ -20,7 +20,7 @@ static void rescale(const ewci_attention_job *j, const ewci_key_strip *s, const 
 
 static void start(const ewci_attention_job *j, const ewci_query_tile *t, ewci_attention_thread *m)
 {
-    ewci_attention_gather(j, t, j->qkv, j->stride, m->q);
+    ewci_attention_gather(j, t, j->qkv, j->stride, m->q, m->q_panels);
     for (int64_t l = 0; l < t->padded; l++) {
         m->maximum[l] = EWCI_ATTENTION_NOTHING;
         m->sum[l] = 0;
@@ -43,15 +43,13 @@ static void accumulate(const ewci_attention_job *j, const ewci_query_tile *t, co
                        const ewci_key_strip *s, ewci_attention_strip strip)
 {
     const ewci_attention *a = j->shape;
-    int64_t d = a->head_dim;
-    const float *v = j->qkv + s->key * j->stride + (a->heads + a->kv_heads + t->kv) * d;
+    const float *v = j->qkv + s->key * j->stride + (a->heads + a->kv_heads + t->kv) * a->head_dim;
     strip.maximum = m->maximum + s->lane;
     strip.sum = m->sum + s->lane;
     strip.factor = m->factor + s->lane;
     j->device->kernels->attention_strip(&strip);
     rescale(j, s, m);
-    ewci_sgemm(true, false, s->rows, d, s->end - s->key, 1.0F, m->s, s->lanes, v, j->stride, 1.0F, m->out + s->lane * d,
-               d);
+    ewci_attention_add_rows(j, m, s, m->s, v);
 }
 
 /* ---- Prefixes ---------------------------------------------------------------------------------------------------------- */

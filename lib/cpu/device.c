@@ -120,7 +120,7 @@ ewc_status ewci_cpu_open(ewc_context *ctx, const ewc_context_options *options, e
     EWCI_TRY(ewci_alloc_array(ctx, 1, sizeof(ewci_device), "the device", &memory));
     ewci_device *device = memory;
     *device = (ewci_device){.ctx = ctx, .threads = ctx->threads, .share = SHARE, .kernels = kernels};
-    size_t floats = EWCI_TILE + (kernels->gemm != NULL ? EWCI_GEMM_PANELS : 0);
+    size_t floats = EWCI_TILE + EWCI_GEMM_PANELS;
     ewc_status status = ewci_alloc(ctx, (size_t)ctx->threads * floats * sizeof(float), "the threads' tiles", &memory);
     if (status == EWC_OK) {
         device->tiles = memory;
@@ -170,7 +170,7 @@ void ewci_cpu_describe(const ewci_device *device, ewc_context_info *info)
     if (device->bf16 != NULL) {
         snprintf(info->products_through, sizeof info->products_through, "%s", ewci_bf16_name(device->bf16));
         info->products_bytes = ewci_bf16_bytes(device);
-    } else if (device->kernels->gemm != NULL) {
+    } else if (device->kernels->gemm->preferred) {
         snprintf(info->products_through, sizeof info->products_through, "libewc %s", device->kernels->name);
     } else {
         snprintf(info->products_through, sizeof info->products_through, "OpenBLAS %.40s", openblas_get_corename());

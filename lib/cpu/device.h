@@ -18,7 +18,7 @@ struct ewci_device {
     ewc_context *ctx;
     int threads;
     ewci_pool *pool; /* of so many */
-    int64_t share; /* elements that are worth a thread of their own; tests set 1, so that small work is divided too */
+    int64_t share;   /* elements that are worth a thread of their own; tests set 1, so that small work is divided too */
     const ewci_kernels *kernels;
     int blas_kernels_expected;
     struct ewci_bf16 *bf16; /* products in bf16, NULL: in f32 */

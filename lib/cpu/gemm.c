@@ -68,7 +68,7 @@ ewc_status ewci_cpu_gemm(ewci_device *device, bool transpose_a, bool transpose_b
     if (device->bf16 != NULL && k > 0)
         return ewci_bf16_gemm(device, transpose_a, transpose_b, m, n, k, a, lda, b, ldb, c, ldc, accumulate);
     int threads = device->threads;
-    if (device->kernels->gemm == NULL && threads > MOST_BLAS_CALLS) threads = MOST_BLAS_CALLS;
+    if (!device->kernels->gemm->preferred && threads > MOST_BLAS_CALLS) threads = MOST_BLAS_CALLS;
     if ((double)m * (double)n * (double)k < SMALL_PRODUCT) threads = 1;
     choose_grid(&p, threads);
     ewci_parallel(device->pool, p.row_slices * p.column_slices, run_slice, &p);

@@ -31,10 +31,10 @@ FORWARD, BACKWARD, HEAD = "lib/model/forward.c", "lib/model/backward.c", "lib/mo
 
 MUTATIONS = [
     # ---- products
-    Mutation("product: a block of depth replaces the one before", "lib/cpu/gemm_slice.c", "k.accumulate = true;",
-             "k.accumulate = s->accumulate;", (GEMM,)),
-    Mutation("product: an edge tile forgets what was there", "lib/cpu/gemm_slice.c",
-             "k->accumulate ? c[i * ldc + j] + sum : sum", "sum", (GEMM,)),
+    Mutation("product: a block of depth replaces the one before", "lib/cpu/gemm_slice.c", ".accumulate = s->accumulate || l > 0",
+             ".accumulate = s->accumulate", (GEMM,)),
+    Mutation("product: an edge tile forgets what was there", "lib/cpu/gemm_panels.c",
+             "a->accumulate ? c[i * p->ldc + j] + sum : sum", "sum", (GEMM,)),
     Mutation("bf16 product: the filling of an operand's rows is left as it was", BF16, "memset(line + p->k, 0,", "if (p->k < 0) memset(line + p->k, 0,",
              (GEMM_BF16,), onednn=True),
     Mutation("bf16 product: rounded towards zero", "lib/core/convert.h", "(bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16", "bits >> 16", (GEMM_BF16,),
@@ -93,8 +93,8 @@ MUTATIONS = [
              "return first > 0 * start ? first : 0;"),
     Mutation("attention: query heads dealt to the kv heads in turn", "lib/cpu/attention.c",
              "(a->heads + t->kv) * a->head_dim", "(a->heads + t->head % a->kv_heads) * a->head_dim"),
-    Mutation("attention: dK and dV of as many rows as one query head of a group has", "lib/cpu/attention_bwd.c",
-             "s.end - key, d, s.rows, 1.0F", "s.end - key, d, s.rows / t->heads, 1.0F", times=2, reduced=True),
+    Mutation("attention: dK and dV of half of the rows", "lib/cpu/attention_bwd.c",
+             ".k = s->rows,", ".k = s->rows / 2,", reduced=True),
     Mutation("attention backward: without delta", ATTENTION, "dp[l] = p * (dp[l] - delta[l]) * (1.0F - c * c) * scale;",
              "dp[l] = p * dp[l] * (1.0F - c * c) * scale;"),
     Mutation("rope: not turned back in the backward pass", BACKWARD, "c->heads + c->kv_heads, c->head_dim, width, true)",

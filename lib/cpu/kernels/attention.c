@@ -22,12 +22,15 @@ static inline void mask(const ewci_attention_strip *t, int64_t key, float *restr
 
 static inline void cap_and_mask(const ewci_attention_strip *t, float *restrict maximum)
 {
-    float softcap = t->softcap, inverse = 1.0F / softcap;
+    float softcap = t->softcap, scale = t->scale, inverse = scale / softcap;
     for (int64_t key = 0; key < t->keys; key++) {
         float *restrict s = t->s + key * t->lanes;
         if (softcap > 0) {
 #pragma omp simd
             for (int64_t l = 0; l < t->lanes; l++) s[l] = softcap * ewci_tanh(s[l] * inverse);
+        } else {
+#pragma omp simd
+            for (int64_t l = 0; l < t->lanes; l++) s[l] *= scale;
         }
         if (!all_see(t, key)) mask(t, key, s, -INFINITY);
 #pragma omp simd
@@ -58,7 +61,7 @@ void EWCI_KERNEL(attention_strip)(const ewci_attention_strip *t)
 void EWCI_KERNEL(attention_strip_bwd)(const ewci_attention_strip *t)
 {
     const float *restrict lse = t->lse, *restrict delta = t->delta;
-    float softcap = t->softcap, inverse = 1.0F / softcap, scale = t->scale;
+    float softcap = t->softcap, scale = t->scale, inverse = scale / softcap;
     for (int64_t key = 0; key < t->keys; key++) {
         float *restrict s = t->s + key * t->lanes, *restrict dp = t->dp + key * t->lanes;
         if (softcap > 0) {
@@ -72,7 +75,7 @@ void EWCI_KERNEL(attention_strip_bwd)(const ewci_attention_strip *t)
         } else {
 #pragma omp simd
             for (int64_t l = 0; l < t->lanes; l++) {
-                float p = ewci_exp(s[l] - lse[l]);
+                float p = ewci_exp(scale * s[l] - lse[l]);
                 dp[l] = p * (dp[l] - delta[l]) * scale;
                 s[l] = p;
             }

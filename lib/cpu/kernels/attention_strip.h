@@ -11,14 +11,15 @@ typedef struct ewci_attention_strip {
     int64_t seen_first, seen_last;   /* every lane sees the keys between these, both included */
     const int32_t *lowest, *highest; /* [lanes] a lane sees key j when lowest <= j <= highest */
     float softcap, scale;
-    float *s; /* [keys, lanes] in: scores, out: probabilities up to a factor (forward), probabilities (backward) */
+    float *s; /* [keys, lanes] in: products of queries and keys; out: probabilities, forward up to a factor */
     float *maximum, *sum,
         *factor; /* [lanes] forward: running maximum and sum; what earlier results are to be multiplied by */
     float *dp;   /* [keys, lanes] backward, in: gradient of the probabilities, out: of the uncapped, unscaled scores */
     const float *lse, *delta; /* [lanes] backward */
 } ewci_attention_strip;
 
-enum { EWCI_ATTENTION_VECTOR = 16 };
+/* Lanes come in so many: a whole number of every instruction set's tiles of products. */
+enum { EWCI_ATTENTION_VECTOR = 32 };
 
 /* A running maximum before any score: finite, so that a lane that sees nothing yet has differences, and far below any score. */
 #define EWCI_ATTENTION_NOTHING (-3e38F)

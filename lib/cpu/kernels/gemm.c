@@ -9,13 +9,13 @@
 
 #include "cpu/kernels/kernels.h"
 
-#if defined(__FMA__)
-
-/* ROWS x 2 sums, two vectors of b and one of a fill the registers: 32 of 16 lanes, or 16 of 8. */
+/* ROWS x 2 sums, two vectors of b and one of a are within the registers: 32 of 16 lanes, 16 of 8, 16 of 4. */
 #if defined(__AVX512F__)
 enum { WIDTH = 16, ROWS = 12, COLUMNS = 2 * WIDTH };
-#else
+#elif defined(__FMA__)
 enum { WIDTH = 8, ROWS = 6, COLUMNS = 2 * WIDTH };
+#else
+enum { WIDTH = 4, ROWS = 4, COLUMNS = 2 * WIDTH };
 #endif
 
 typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
@@ -97,12 +97,17 @@ static void pack_b(float *to, const float *b, int64_t ldb, bool transposed, int6
 /* sum += a (b0, b1), a in all lanes. Written out because compilers keep the accumulators in memory otherwise. */
 static inline __attribute__((always_inline)) void multiply_add(vector sum[2], const float *a, vector b0, vector b1)
 {
+#if defined(__FMA__)
     vector all;
     __asm__("vbroadcastss %[a], %[all]\n\t"
             "vfmadd231ps %[b0], %[all], %[s0]\n\t"
             "vfmadd231ps %[b1], %[all], %[s1]"
             : [s0] "+v"(sum[0]), [s1] "+v"(sum[1]), [all] "=&v"(all)
             : [a] "m"(*a), [b0] "v"(b0), [b1] "v"(b1));
+#else
+    sum[0] += *a * b0;
+    sum[1] += *a * b1;
+#endif
 }
 
 static inline __attribute__((always_inline)) void rank_one(vector sum[ROWS][2], const float *a, const float *b)
@@ -111,7 +116,8 @@ static inline __attribute__((always_inline)) void rank_one(vector sum[ROWS][2], 
     UNROLLED for (int i = 0; i < ROWS; i++) multiply_add(sum[i], a + i, b0, b1);
 }
 
-static void tile(int64_t k, const float *a, const float *b, float *c, int64_t ldc, bool accumulate)
+static inline __attribute__((always_inline)) void any_tile(int64_t k, const float *a, int64_t lda, const float *b,
+                                                           int64_t ldb, float *c, int64_t ldc, bool accumulate)
 {
     vector sum[ROWS][2];
     UNROLLED for (int i = 0; i < ROWS; i++)
@@ -120,9 +126,9 @@ static void tile(int64_t k, const float *a, const float *b, float *c, int64_t ld
         __builtin_prefetch(c + i * ldc, 1);
         __builtin_prefetch(c + i * ldc + COLUMNS - 1, 1);
     }
-    for (; k >= 4; k -= 4, a += 4 * ROWS, b += 4 * COLUMNS)
-        UNROLLED for (int l = 0; l < 4; l++) rank_one(sum, a + l * ROWS, b + l * COLUMNS);
-    for (; k > 0; k--, a += ROWS, b += COLUMNS) rank_one(sum, a, b);
+    for (; k >= 4; k -= 4, a += 4 * lda, b += 4 * ldb)
+        UNROLLED for (int l = 0; l < 4; l++) rank_one(sum, a + l * lda, b + l * ldb);
+    for (; k > 0; k--, a += lda, b += ldb) rank_one(sum, a, b);
     UNROLLED for (int i = 0; i < ROWS; i++)
     {
         vector *row = (vector *)(c + i * ldc);
@@ -136,6 +142,13 @@ static void tile(int64_t k, const float *a, const float *b, float *c, int64_t ld
     }
 }
 
-const ewci_gemm_kernels EWCI_KERNEL(gemm_kernels) = {ROWS, COLUMNS, pack_a, pack_b, tile};
+static void tile(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc,
+                 bool accumulate)
+{
+    if (lda == ROWS && ldb == COLUMNS) /* packed: the compiler knows the distances */
+        any_tile(k, a, ROWS, b, COLUMNS, c, ldc, accumulate);
+    else
+        any_tile(k, a, lda, b, ldb, c, ldc, accumulate);
+}
 
-#endif
+const ewci_gemm_kernels EWCI_KERNEL(gemm_kernels) = {ROWS, COLUMNS, WIDTH > 4, pack_a, pack_b, tile};

@@ -80,8 +80,8 @@ enum { EWCI_TURN_ROWS = 32, EWCI_TURN_COLUMNS = 256 }; /* largest block of bf16_
       (uint16_t *restrict y, int64_t ldy, const float *restrict x, int64_t ldx, int64_t rows, int64_t columns))
 
 typedef struct ewci_kernels {
-    const char *name;              /* of the instruction set */
-    const ewci_gemm_kernels *gemm; /* NULL: products are OpenBLAS's */
+    const char *name; /* of the instruction set */
+    const ewci_gemm_kernels *gemm;
 #define EWCI_KERNEL_FIELD(result, name, arguments) result(*name) arguments;
     EWCI_KERNEL_LIST(EWCI_KERNEL_FIELD)
 #undef EWCI_KERNEL_FIELD
