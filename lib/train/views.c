@@ -50,7 +50,7 @@ static bool is_mapped(const ewci_views *views, const ewci_tensor_entry *entry)
 /* Where a tensor's copy begins when `bytes` lie before it: at the next multiple of its element. */
 static size_t copy_start(size_t bytes, ewc_dtype dtype)
 {
-    size_t element = ewci_dtype_bytes(dtype);
+    size_t element = dtype == EWC_F32 ? sizeof(float) : sizeof(uint16_t);
     return (bytes + element - 1) / element * element;
 }
 

@@ -59,6 +59,7 @@ static void defaults_are_those_of_the_header(void **state)
     assert_int_equal(o.form, EWC_PENALTY_PROXIMAL);
     assert_true(o.beta1 == 0.9 && o.beta2 == 0.999 && o.epsilon == 1e-8 && o.weight_decay == 0);
     assert_true(o.gradient_scale == 1 && o.lambda == 0 && o.step == 1);
+    assert_true(o.stochastic_rounding == 0 && o.seed == 0 && o.first_element == 0);
 }
 
 /* On the first step mhat/d is g/(|g| + eps): the sign of the gradient. */
@@ -142,6 +143,24 @@ static void a_program_of_a_later_header_is_understood_while_it_asks_for_nothing_
     assert_int_equal(ewc_update(f.context, N, &f.buffers, &later.options, NULL), EWC_ERROR_UNSUPPORTED);
 }
 
+static void a_program_of_the_header_before_stochastic_rounding_rounds_to_nearest(void **state)
+{
+    (void)state;
+    uint16_t m[2][N], v[2][N];
+    ewc_update_options old = f.options;
+    old.struct_size = offsetof(ewc_update_options, stochastic_rounding);
+    old.stochastic_rounding = 1; /* beyond what that program knows: not read */
+    for (int k = 0; k < 2; k++) {
+        memset(m[k], 0, sizeof m[k]);
+        memset(v[k], 0, sizeof v[k]);
+        f.buffers.m = (ewc_buffer){m[k], EWC_BF16};
+        f.buffers.v = (ewc_buffer){v[k], EWC_BF16};
+        assert_int_equal(ewc_update(f.context, N, &f.buffers, k == 0 ? &f.options : &old, NULL), EWC_OK);
+    }
+    assert_memory_equal(m[0], m[1], sizeof m[0]);
+    assert_memory_equal(v[0], v[1], sizeof v[0]);
+}
+
 static void no_elements_need_no_buffers(void **state)
 {
     (void)state;
@@ -212,6 +231,11 @@ static void options_out_of_range_are_refused_by_name(void **state)
     o = f.options;
     o.struct_size = 0;
     update_refused(&f.buffers, &o, N, "struct_size");
+    o = f.options;
+    o.first_element = -1;
+    update_refused(&f.buffers, &o, N, "first_element");
+    o.first_element = INT64_MAX - N + 1;
+    update_refused(&f.buffers, &o, N, "first_element");
     update_refused(&f.buffers, &f.options, -1, "n: ");
 }
 
@@ -288,6 +312,7 @@ int main(void)
         TEST(fisher_accumulates_and_gradients_are_summed),
         TEST(a_host_can_train_with_it),
         TEST(a_program_of_a_later_header_is_understood_while_it_asks_for_nothing_new),
+        TEST(a_program_of_the_header_before_stochastic_rounding_rounds_to_nearest),
         TEST(no_elements_need_no_buffers),
         TEST(options_out_of_range_are_refused_by_name),
         TEST(buffers_that_do_not_serve_are_refused_by_name),

@@ -40,7 +40,7 @@ static inline __attribute__((always_inline)) void ewci_lanes_write(int width, ew
                                                                    const uint32_t *restrict random, int shift)
 {
     uint16_t *half = (uint16_t *)buffer.data + first;
-    if (buffer.dtype == EWC_F32) return;
+    if (buffer.dtype != EWC_BF16) return;
     if (random == NULL) {
 #pragma omp simd
         for (int l = 0; l < width; l++) half[l] = ewci_bf16_of_f32(x[l]);

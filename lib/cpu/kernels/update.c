@@ -153,12 +153,20 @@ static inline __attribute__((always_inline)) void prefetch_group(ewc_buffer b, i
     for (int64_t k = 0; k < GROUP * size; k += LINE) prefetch(b.data, (i + AHEAD) * size + k);
 }
 
+static inline __attribute__((always_inline)) void hash_group(int width, const ewci_rounding *r, int64_t i,
+                                                             uint32_t key0, uint32_t key1, uint32_t *restrict random)
+{
+    uint32_t element = r->first + (uint32_t)i;
+#pragma omp simd
+    for (int l = 0; l < width; l++) random[l] = ewci_rounding_hash(element + (uint32_t)l, key0, key1);
+}
+
 static inline __attribute__((always_inline)) void typed_step(int width, const ewc_update_buffers *b, int64_t i,
                                                              const ewci_update_parameters *p, ewc_penalty_form form,
                                                              const ewci_rounding *r, sums *s)
 {
     _Alignas(64) float weight[GROUP], first[GROUP], second[GROUP], gradient[GROUP], fisher[GROUP], anchor[GROUP];
-    _Alignas(64) uint32_t random[GROUP], weight_random[GROUP];
+    _Alignas(64) uint32_t random[GROUP];
     prefetch_group(b->weight, i);
     prefetch_group(b->m, i);
     prefetch_group(b->v, i);
@@ -178,19 +186,12 @@ static inline __attribute__((always_inline)) void typed_step(int width, const ew
     int k = 0;
     for (; k + LANES <= width; k += LANES) step(LANES, w + k, m + k, v + k, g + k, f + k, a + k, p, form, s);
     if (k < width) step(width - k, w + k, m + k, v + k, g + k, f + k, a + k, p, form, s);
-    uint32_t element = r->first + (uint32_t)i;
-    if (r->stochastic) {
-#pragma omp simd
-        for (int l = 0; l < width; l++) random[l] = ewci_rounding_hash(element + (uint32_t)l, r->key[0], r->key[1]);
-    }
-    if (r->stochastic && b->weight.dtype == EWC_BF16) {
-#pragma omp simd
-        for (int l = 0; l < width; l++)
-            weight_random[l] = ewci_rounding_hash(element + (uint32_t)l, r->key[2], r->key[3]);
-    }
-    ewci_lanes_write(width, b->weight, i, w, r->stochastic ? weight_random : NULL, 16);
+    if (r->stochastic) hash_group(width, r, i, r->key[0], r->key[1], random);
     ewci_lanes_write(width, b->m, i, m, r->stochastic ? random : NULL, 0);
     ewci_lanes_write(width, b->v, i, v, r->stochastic ? random : NULL, 16);
+    if (b->weight.dtype == EWC_F32) return;
+    if (r->stochastic) hash_group(width, r, i, r->key[2], r->key[3], random);
+    ewci_lanes_write(width, b->weight, i, w, r->stochastic ? random : NULL, 16);
 }
 
 static inline __attribute__((always_inline)) void typed_block(int64_t n, const ewc_update_buffers *b,
