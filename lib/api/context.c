@@ -28,8 +28,8 @@ static ewc_status check_options(const ewc_context_options *o)
     if (o->device != NULL && strcmp(o->device, "cpu") != 0)
         return ewci_fail(NULL, EWC_ERROR_UNSUPPORTED, "device: expected \"cpu\", found \"%s\"", o->device);
     if (o->threads < 0 || o->threads > EWCI_MOST_THREADS)
-        return ewci_fail(NULL, EWC_ERROR_ARGUMENT, "threads: expected 0 (all processors) to %d, found %d", EWCI_MOST_THREADS,
-                         o->threads);
+        return ewci_fail(NULL, EWC_ERROR_ARGUMENT, "threads: expected 0 (all processors) to %d, found %d",
+                         EWCI_MOST_THREADS, o->threads);
     if ((unsigned)o->products > EWC_PRODUCTS_BF16)
         return ewci_fail(NULL, EWC_ERROR_ARGUMENT, "products: expected an ewc_products, found %d", (int)o->products);
     if ((o->allocate == NULL) != (o->release == NULL))

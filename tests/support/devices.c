@@ -54,6 +54,7 @@ opened_device *device_open_bf16(ewc_instruction_set set, int threads)
         print_message("# %s\n", opened->ctx.error);
         free(opened);
         skip();
+        return NULL; /* not reached */
     }
     return finish(opened, status);
 }
