@@ -6,7 +6,7 @@
 #include "cpu/gemm_panels.h"
 #include "cpu/operations.h"
 
-enum { LEAST_QUERIES = 16, TILES_PER_THREAD = 6, PANEL = EWCI_GEMM_DEPTH * EWCI_GEMM_MOST_ROWS + EWCI_GEMM_SLACK };
+enum { LEAST_QUERIES = 16, TILES_PER_THREAD = 6 };
 
 static int64_t parts_of(const ewci_attention *shape)
 {
@@ -38,7 +38,8 @@ static int64_t most_tiles(const ewci_device *device, const ewci_attention *shape
 static int64_t thread_floats(const ewci_attention *shape)
 {
     int64_t wide = (shape->head_dim + EWCI_GEMM_MOST_COLUMNS - 1) / EWCI_GEMM_MOST_COLUMNS * EWCI_GEMM_MOST_COLUMNS;
-    return EWCI_TILE_LANES * (5 * shape->head_dim + 2 * EWCI_KEY_STRIP + 7) + EWCI_KEY_STRIP * wide + PANEL;
+    return EWCI_TILE_LANES * (5 * shape->head_dim + 2 * EWCI_KEY_STRIP + 7) + EWCI_KEY_STRIP * wide +
+           EWCI_GEMM_PACKED_A;
 }
 
 static size_t aligned(size_t bytes)
@@ -130,7 +131,7 @@ ewci_attention_thread ewci_attention_thread_memory(const ewci_attention_job *job
                                    .lowest = (int32_t *)(void *)(small + 5 * lanes),
                                    .highest = (int32_t *)(void *)(small + 6 * lanes),
                                    .panel = small + 7 * lanes,
-                                   .strip = small + 7 * lanes + PANEL};
+                                   .strip = small + 7 * lanes + EWCI_GEMM_PACKED_A};
 }
 
 ewci_query_tile ewci_attention_tile(const ewci_attention_job *job, int64_t set, int64_t kv, int64_t part)

@@ -49,20 +49,34 @@ static void multiply_panel(const ewci_gemm_kernels *kernels, const ewci_gemm_pan
     }
 }
 
+/* Rows of A that are packed together. */
+static int64_t packed_rows(const ewci_gemm_kernels *kernels, const ewci_gemm_panels *p, int64_t row)
+{
+    int64_t most = p->form == EWCI_A_TRANSPOSED ? EWCI_GEMM_GROUP * kernels->rows : kernels->rows;
+    return smaller(p->m - row, most);
+}
+
+static void multiply_rows(const ewci_gemm_kernels *kernels, const ewci_gemm_panels *p, panel *a, float *packed)
+{
+    const float *source = p->form == EWCI_A_ROWS ? p->a + a->row * p->lda + a->l : p->a + a->l * p->lda + a->row;
+    int64_t end = a->row + packed_rows(kernels, p, a->row);
+    if (p->form != EWCI_A_IN_PLACE)
+        kernels->pack_a(packed, source, p->lda, p->form == EWCI_A_TRANSPOSED, end - a->row, a->k);
+    a->a = p->form == EWCI_A_IN_PLACE ? source : packed;
+    a->lda = p->form == EWCI_A_IN_PLACE ? p->lda : kernels->rows;
+    for (; a->row < end; a->row += a->rows, a->a += a->k * kernels->rows) {
+        a->rows = smaller(end - a->row, kernels->rows);
+        multiply_panel(kernels, p, a);
+    }
+}
+
 void ewci_gemm_panels_run(const ewci_gemm_kernels *kernels, const ewci_gemm_panels *p, float *packed_a)
 {
     panel a = {.accumulate = p->accumulate};
     do { /* once where k is 0: an empty sum is zero */
         a.k = smaller(p->k - a.l, EWCI_GEMM_DEPTH);
-        for (a.row = 0; a.row < p->m; a.row += kernels->rows) {
-            const float *source = p->form == EWCI_A_ROWS ? p->a + a.row * p->lda + a.l : p->a + a.l * p->lda + a.row;
-            a.rows = smaller(p->m - a.row, kernels->rows);
-            a.a = p->form == EWCI_A_IN_PLACE ? source : packed_a;
-            a.lda = p->form == EWCI_A_IN_PLACE ? p->lda : kernels->rows;
-            if (p->form != EWCI_A_IN_PLACE)
-                kernels->pack_a(packed_a, source, p->lda, p->form == EWCI_A_TRANSPOSED, a.rows, a.k);
-            multiply_panel(kernels, p, &a);
-        }
+        a.row = 0;
+        while (a.row < p->m) multiply_rows(kernels, p, &a, packed_a);
         a.accumulate = true;
         a.l += EWCI_GEMM_DEPTH;
     } while (a.l < p->k);

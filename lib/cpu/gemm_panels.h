@@ -25,9 +25,12 @@ typedef struct ewci_gemm_panels {
 } ewci_gemm_panels;
 
 /* Rows of k at a time: a panel of A and one of B, which pass the first-level cache together. */
-enum { EWCI_GEMM_DEPTH = 384 };
+enum {
+    EWCI_GEMM_DEPTH = 384,
+    EWCI_GEMM_PACKED_A = EWCI_GEMM_GROUP * EWCI_GEMM_DEPTH * EWCI_GEMM_MOST_ROWS + EWCI_GEMM_SLACK
+};
 
-/* packed_a: [EWCI_GEMM_DEPTH * EWCI_GEMM_MOST_ROWS + EWCI_GEMM_SLACK], scratch. */
+/* packed_a: [EWCI_GEMM_PACKED_A], scratch. */
 void ewci_gemm_panels_run(const ewci_gemm_kernels *kernels, const ewci_gemm_panels *product, float *packed_a);
 
 /* Packs op(B)[k, n] into `to` panel after panel, each k * kernels->columns, the last one filled up with zeros, and EWCI_GEMM_SLACK floats of

@@ -13,14 +13,15 @@ typedef struct ewci_gemm_slice {
     float *c;
 } ewci_gemm_slice;
 
-/* Columns of a packed block of B, which lies in the second-level cache (1.1 MiB). */
+/* Floats of a packed block of B, which lies in the second-level cache. */
 enum {
-    EWCI_GEMM_BLOCK = 768,
-    EWCI_GEMM_PANELS = EWCI_GEMM_DEPTH * (EWCI_GEMM_BLOCK + EWCI_GEMM_MOST_ROWS) + 2 * EWCI_GEMM_SLACK /* floats */
+    EWCI_GEMM_BLOCK = EWCI_GEMM_DEPTH * 768,
+    EWCI_GEMM_PANELS =
+        EWCI_GEMM_PACKED_A + EWCI_GEMM_BLOCK + EWCI_GEMM_DEPTH * EWCI_GEMM_MOST_COLUMNS + EWCI_GEMM_SLACK /* floats */
 };
 
-/* With the kernels of kernels/gemm.c (AVX2, AVX-512) each element of C is the sum, in order, of one chain of multiply-adds for each EWCI_GEMM_DEPTH
- * elements of k: its bits do not depend on m, n or where the slice lies. (OpenBLAS may use other kernels at the edges of a slice.)
+/* With the kernels of kernels/gemm.c (AVX2, AVX-512) each element of C is the sum, in order, of one chain of multiply-adds for each piece of at most
+ * EWCI_GEMM_DEPTH elements of k: its bits do not depend on m, n or where the slice lies. (OpenBLAS may use other kernels at the edges of a slice.)
  * index: of the thread, in [0, device->threads). */
 void ewci_gemm_slice_run(const ewci_device *device, int index, const ewci_gemm_slice *slice);
 

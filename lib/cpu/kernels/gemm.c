@@ -21,6 +21,9 @@ enum { WIDTH = 4, ROWS = 4, COLUMNS = 2 * WIDTH };
 typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 typedef int32_t places __attribute__((vector_size(4 * WIDTH)));
 
+/* Rows of b that are asked for ahead of time. */
+enum { AHEAD = 8 };
+
 #define UNROLLED _Pragma("GCC unroll 16")
 
 /* Rows i and i + s of a transposition: blocks of s lanes change places. */
@@ -76,12 +79,23 @@ static inline __attribute__((always_inline)) void pack_rows(float *to, int64_t w
         for (int64_t i = 0; i < width; i++) to[l * width + i] = i < used ? x[l * ld + i] : 0;
 }
 
+/* Whole panels side by side, a row of them all at a time: neighbours share cache lines, which a panel alone would fetch for itself. */
+static void pack_group(float *to, const float *x, int64_t ld, int64_t k)
+{
+    for (int64_t l = 0; l < k; l++)
+        for (int64_t i = 0; i < EWCI_GEMM_GROUP; i++)
+            memcpy(to + (i * k + l) * ROWS, x + l * ld + i * ROWS, ROWS * sizeof *to);
+}
+
 static void pack_a(float *to, const float *a, int64_t lda, bool transposed, int64_t rows, int64_t k)
 {
-    if (transposed)
-        pack_rows(to, ROWS, a, lda, rows, k);
-    else
+    if (!transposed)
         pack_lanes(to, ROWS, a, lda, rows, k);
+    else if (rows == EWCI_GEMM_GROUP * ROWS)
+        pack_group(to, a, lda, k);
+    else
+        for (int64_t i = 0; i < rows; i += ROWS)
+            pack_rows(to + i * k, ROWS, a + i, lda, rows - i < ROWS ? rows - i : ROWS, k);
 }
 
 static void pack_b(float *to, const float *b, int64_t ldb, bool transposed, int64_t columns, int64_t k)
@@ -110,9 +124,12 @@ static inline __attribute__((always_inline)) void multiply_add(vector sum[2], co
 #endif
 }
 
-static inline __attribute__((always_inline)) void rank_one(vector sum[ROWS][2], const float *a, const float *b)
+static inline __attribute__((always_inline)) void rank_one(vector sum[ROWS][2], const float *a, const float *b,
+                                                           int64_t ldb)
 {
     vector b0 = *(const vector *)b, b1 = *(const vector *)(b + WIDTH);
+    __builtin_prefetch(b + AHEAD * ldb);
+    __builtin_prefetch(b + AHEAD * ldb + COLUMNS - 1);
     UNROLLED for (int i = 0; i < ROWS; i++) multiply_add(sum[i], a + i, b0, b1);
 }
 
@@ -127,8 +144,8 @@ static inline __attribute__((always_inline)) void any_tile(int64_t k, const floa
         __builtin_prefetch(c + i * ldc + COLUMNS - 1, 1);
     }
     for (; k >= 4; k -= 4, a += 4 * lda, b += 4 * ldb)
-        UNROLLED for (int l = 0; l < 4; l++) rank_one(sum, a + l * lda, b + l * ldb);
-    for (; k > 0; k--, a += lda, b += ldb) rank_one(sum, a, b);
+        UNROLLED for (int l = 0; l < 4; l++) rank_one(sum, a + l * lda, b + l * ldb, ldb);
+    for (; k > 0; k--, a += lda, b += ldb) rank_one(sum, a, b, ldb);
     UNROLLED for (int i = 0; i < ROWS; i++)
     {
         vector *row = (vector *)(c + i * ldc);
