@@ -20,14 +20,14 @@ enum { MATRICES = 5, LIBRARY = 0, OPENBLAS = 1, WAYS = 2 };
 /* y[rows,out] = x[rows,in] W[out,in]^T */
 typedef struct product {
     const char *name;
-    int64_t times, rows, out, in;
-    int64_t offset, layer_stride; /* of its weights */
+    int64_t times, rows, out, in, stride; /* stride: of a row of y */
+    int64_t offset, layer_stride;         /* of its weights */
 } product;
 
 typedef struct bench {
     ewc_context *context;
     ewc_model *model;
-    int64_t tokens, repetitions;
+    int64_t tokens, length, repetitions;
     product products[MATRICES];
     float *x, *y;
     double loss[MOST_REPETITIONS], with_log_probabilities[MOST_REPETITIONS];
@@ -44,11 +44,13 @@ static void list_products(bench *b)
     int64_t chunk = ewci_logits_chunk(c, b->tokens), t = b->tokens;
     int64_t stride = c->layers > 1 ? layout->layers[1].qkv - first->qkv : 0;
     const product all[MATRICES] = {
-        {"qkv", c->layers, t, qkv, hidden, first->qkv, stride},
-        {"attention output", c->layers, t, hidden, query, first->attention_out, stride},
-        {"gate and up", c->layers, t, 2 * c->intermediate_size, hidden, first->gate_up, stride},
-        {"down", c->layers, t, hidden, c->intermediate_size, first->down, stride},
-        {"head", (t + chunk - 1) / chunk, chunk, c->vocab_size, hidden, layout->embedding, 0},
+        {"qkv", c->layers, t, qkv, hidden, qkv, first->qkv, stride},
+        {"attention output", c->layers, t, hidden, query, hidden, first->attention_out, stride},
+        {"gate and up", c->layers, t, 2 * c->intermediate_size, hidden, 2 * c->intermediate_size, first->gate_up,
+         stride},
+        {"down", c->layers, t, hidden, c->intermediate_size, hidden, first->down, stride},
+        {"head", (t + chunk - 1) / chunk, chunk, c->vocab_size, hidden, b->model->workspace->logits_stride,
+         layout->embedding, 0},
     };
     memcpy(b->products, all, sizeof all);
 }
@@ -61,6 +63,14 @@ static double operations(const bench *b)
         sum += 2.0 * (double)p->times * (double)p->rows * (double)p->out * (double)p->in;
     }
     return sum;
+}
+
+/* Two products forward. */
+static double attention_operations(const bench *b)
+{
+    const ewc_model_config *c = &b->model->config;
+    int64_t sequences = b->tokens / b->length;
+    return 4 * (double)c->head_dim * bench_attention_pairs(c, b->length) * (double)sequences;
 }
 
 static float *take(ewc_context *ctx, int64_t n)
@@ -78,7 +88,7 @@ static void take_arrays(bench *b)
     for (int i = 0; i < MATRICES; i++) {
         const product *p = &b->products[i];
         if (p->rows * p->in > in) in = p->rows * p->in;
-        if (p->rows * p->out > out) out = p->rows * p->out;
+        if (p->rows * p->stride > out) out = p->rows * p->stride;
     }
     b->x = take(b->context, in);
     b->y = take(b->context, out);
@@ -96,7 +106,7 @@ static void run_columns(void *argument, int index, int count)
     int64_t begin, end;
     ewci_slice(c->p->out, 16, index, count, &begin, &end);
     ewci_sgemm(false, true, c->p->rows, end - begin, c->p->in, 1.0F, c->x, c->p->in, c->weights + begin * c->p->in,
-               c->p->in, 0.0F, c->y + begin, c->p->out);
+               c->p->in, 0.0F, c->y + begin, c->p->stride);
 }
 
 /* Seconds of one call. Each repetition takes another layer's weights, so that they are not in the cache. */
@@ -109,7 +119,7 @@ static double product_seconds(const bench *b, const product *p, int way, int64_t
         ewci_parallel(b->context->device->pool, b->context->threads, run_columns, &call);
     else
         bench_check(b->context, b->context->ops->gemm(b->context->device, false, true, p->rows, p->out, p->in, b->x,
-                                                      p->in, weights, p->in, b->y, p->out, false));
+                                                      p->in, weights, p->in, b->y, p->stride, false));
     return bench_now() - start;
 }
 
@@ -162,6 +172,10 @@ static void print(const bench *b)
     printf("\n%lld tokens; operations of the matrix products alone\n", (long long)b->tokens);
     print_line(b, "loss", b->loss);
     print_line(b, "loss and log p of every token", b->with_log_probabilities);
+    double all = operations(b) + attention_operations(b), time = bench_median(b->loss, b->repetitions);
+    printf("%-44s %25.0f GF/s %28.1f %% of gemm %5.1f %% of sgemm\n", "loss, attention's operations counted too",
+           1e-9 * all / time, 100 * all / operations(b) * bench_median(b->bare[LIBRARY], b->repetitions) / time,
+           100 * all / operations(b) * bench_median(b->bare[OPENBLAS], b->repetitions) / time);
     print_line(b, "the products bare: the library's gemm", b->bare[LIBRARY]);
     print_line(b, "the products bare: OpenBLAS's sgemm", b->bare[OPENBLAS]);
     printf("\nby phase, mean of the evaluations\n");
@@ -180,10 +194,12 @@ int main(int argc, char **argv)
     ewc_model_config config = bench_shape_config(shape);
     b.repetitions = options.repetitions > 0 ? options.repetitions : 7;
     b.tokens = shape->sequences * shape->length;
+    b.length = shape->length;
     b.context = bench_context(&options);
     bench_check(b.context, ewc_model_create(b.context, &config, 1, &b.model));
     int32_t *ids = (int32_t *)(void *)take(b.context, 2 * b.tokens);
     ewc_batch batch = bench_shape_batch(shape, ids);
+    bench_check(b.context, ewci_model_reserve(b.model, b.tokens, false, NULL));
     list_products(&b);
     take_arrays(&b);
     measure(&b, &batch);

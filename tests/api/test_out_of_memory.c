@@ -54,6 +54,16 @@ typedef struct things {
 } things;
 
 /* A whole short life: load, Fisher, anchor, two steps, save model, Fisher and state. Stops at the first failure. */
+/* The batch's first token with its second and third as choices. */
+static ewc_status score(ewc_model *model, const ewc_batch *batch)
+{
+    const int32_t *tokens[] = {batch->tokens + 1, batch->tokens + 2};
+    const int64_t lengths[] = {1, 1};
+    const ewc_choice_item item = {sizeof item, 1, batch->tokens, 2, lengths, tokens};
+    double scores[2];
+    return ewc_model_score_choices(model, 1, &item, scores, NULL);
+}
+
 static ewc_status live(things *t, const ewc_batch *batch)
 {
     ewc_trainer_options o;
@@ -78,6 +88,7 @@ static ewc_status live(things *t, const ewc_batch *batch)
     if (s == EWC_OK) s = ewc_trainer_step(t->trainer, 1, batch, NULL);
     if (s == EWC_OK) s = ewc_trainer_save(t->trainer, state_path, "here");
     if (s == EWC_OK) s = ewc_model_evaluate(t->model, batch, NULL, NULL);
+    if (s == EWC_OK) s = score(t->model, batch);
     return s;
 }
 
