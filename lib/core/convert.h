@@ -30,14 +30,21 @@ static inline uint16_t ewci_bf16_of_f32(float x)
     return (uint16_t)((bits & 0x7fffffffU) > 0x7f800000U ? quiet : rounded);
 }
 
+static inline uint32_t ewci_f32_bits(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+#define EWCI_LARGEST_BF16 0x7f7f0000U /* finite, as an f32's bits */
+
 /* To one of the two neighbours, with the chance that makes the mean x when `random` is uniform over 0 .. 65535: a number that
  * bf16 holds stays itself. Above the largest finite one, where the upper neighbour is infinity, to nearest. */
 static inline uint16_t ewci_bf16_of_f32_stochastic(float x, uint32_t random)
 {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    uint32_t magnitude = bits & 0x7fffffffU;
-    uint32_t rounded = (bits + (magnitude > 0x7f7f0000U ? 0x8000U : random)) >> 16;
+    uint32_t bits = ewci_f32_bits(x), magnitude = bits & 0x7fffffffU;
+    uint32_t rounded = (bits + (magnitude > EWCI_LARGEST_BF16 ? 0x8000U : random)) >> 16;
     uint32_t quiet = (bits >> 16) | 0x40U;
     return (uint16_t)(magnitude > 0x7f800000U ? quiet : rounded);
 }

@@ -25,7 +25,8 @@ ATTENTION, LOSS = "lib/cpu/kernels/attention.c", "lib/cpu/kernels/cross_entropy.
 BF16, GEMM_BF16 = "lib/cpu/gemm_bf16.c", "ops/test_gemm_bf16"
 PREFIX = "lib/cpu/attention_fwd.c"
 ESTIMATE = "lib/train/fisher_estimate.c"
-CONVERT, UPDATE_CALL, ROUNDING, MOMENTS = "lib/core/convert.h", "lib/cpu/update.c", "ops/test_update_rounding", "train/test_moments"
+CONVERT, DRAWS, UPDATE_CALL = "lib/core/convert.h", "lib/cpu/kernels/rounding.h", "lib/cpu/update.c"
+ROUNDING, MOMENTS = "ops/test_update_rounding", "train/test_moments"
 SAFETENSORS = "lib/io/safetensors.c"
 FORWARD, BACKWARD, HEAD = "lib/model/forward.c", "lib/model/backward.c", "lib/model/head.c"
 
@@ -140,10 +141,14 @@ MUTATIONS = [
     Mutation("update: proximal form pulls the weight of before the step", UPDATE, "a + (w1 - a) / (1.0F + r)",
              "w1 - r / (1.0F + r) * (*w - a)", (STEPS,)),
     # ---- stochastic rounding and bf16 state
-    Mutation("rounding: to nearest where it should be stochastic", CONVERT, "0x8000U : random)) >> 16", "0x8000U : 0x8000U + 0U * random)) >> 16",
+    Mutation("rounding: to nearest where it should be stochastic", DRAWS, "return hash >> shift & 0xffffU;",
+             "return 0x8000U + 0U * (hash >> shift);",
              (ROUNDING, MOMENTS), reduced=True),
-    Mutation("rounding: biased downwards", CONVERT, "0x8000U : random)) >> 16", "0x8000U : random / 2)) >> 16", (ROUNDING,)),
-    Mutation("rounding: to infinity by chance", CONVERT, "(magnitude > 0x7f7f0000U ? 0x8000U : random)", "(random)", (ROUNDING,)),
+    Mutation("rounding: biased downwards", DRAWS, "return hash >> shift & 0xffffU;", "return (hash >> shift & 0xffffU) / 2;",
+             (ROUNDING,)),
+    Mutation("rounding: to infinity by chance", CONVERT, "(magnitude > EWCI_LARGEST_BF16 ? 0x8000U : random)", "(random)", (ROUNDING,)),
+    Mutation("rounding: numbers beyond bf16 are taken for ordinary ones", DRAWS, "return largest <= EWCI_LARGEST_BF16;",
+             "return largest <= 0xffffffffU;", (ROUNDING,)),
     Mutation("rounding: the same bits for both moments", UPDATE, "ewci_lanes_write(width, b->v, i, v, r->stochastic ? random : NULL, 16);",
              "ewci_lanes_write(width, b->v, i, v, r->stochastic ? random : NULL, 0);", (ROUNDING,)),
     Mutation("rounding: the same bits at every step", UPDATE_CALL, "(uint64_t)j->options->step, number >> 32", "1, number >> 32",

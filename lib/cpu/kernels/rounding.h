@@ -34,7 +34,25 @@ static inline __attribute__((always_inline)) float *ewci_lanes_read(int width, e
     return block;
 }
 
-/* Puts them back if they are bf16: to nearest even where `random` is NULL, else by the 16 bits of random[l] from `shift` on. */
+/* Are all finite, with a finite upper neighbour in bf16? Then rounding is an addition and a shift. */
+static inline __attribute__((always_inline)) bool ewci_lanes_are_ordinary(int width, const float *restrict x)
+{
+    uint32_t largest = 0;
+#pragma omp simd reduction(max : largest)
+    for (int l = 0; l < width; l++) {
+        uint32_t magnitude = ewci_f32_bits(x[l]) & 0x7fffffffU;
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    return largest <= EWCI_LARGEST_BF16;
+}
+
+/* The 16 random bits of a hash from `shift` on. */
+static inline uint32_t ewci_rounding_draw(uint32_t hash, int shift)
+{
+    return hash >> shift & 0xffffU;
+}
+
+/* Puts them back if they are bf16: to nearest even where `random` is NULL, else by the hashes in it. */
 static inline __attribute__((always_inline)) void ewci_lanes_write(int width, ewc_buffer buffer, int64_t first,
                                                                    const float *restrict x,
                                                                    const uint32_t *restrict random, int shift)
@@ -44,9 +62,14 @@ static inline __attribute__((always_inline)) void ewci_lanes_write(int width, ew
     if (random == NULL) {
 #pragma omp simd
         for (int l = 0; l < width; l++) half[l] = ewci_bf16_of_f32(x[l]);
+    } else if (ewci_lanes_are_ordinary(width, x)) {
+#pragma omp simd
+        for (int l = 0; l < width; l++)
+            half[l] = (uint16_t)((ewci_f32_bits(x[l]) + ewci_rounding_draw(random[l], shift)) >> 16);
     } else {
 #pragma omp simd
-        for (int l = 0; l < width; l++) half[l] = ewci_bf16_of_f32_stochastic(x[l], random[l] >> shift & 0xffffU);
+        for (int l = 0; l < width; l++)
+            half[l] = ewci_bf16_of_f32_stochastic(x[l], ewci_rounding_draw(random[l], shift));
     }
 }
 
