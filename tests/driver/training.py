@@ -254,6 +254,7 @@ def test_resume_refuses_another_run():
     cpt(*command("o", "--save-every", 2))
     refused(3, ["length 8", "seed 0", "seed 7"], *command("o", "--resume", "--seed", 7))
     refused(3, ["training-state"], *command("o", "--resume", "--beta1", 0.8))
+    refused(3, ["products"], *command("o", "--resume", "--products", "bf16"))  # another run, or not built in
     _, error = cpt(*command("fresh", "--resume"))
     assert "no training state yet" in error
 
