@@ -280,8 +280,9 @@ SELECTED_PROGRAMS = $(sort $(call selected,$(TEST_PROGRAMS)))
 # Sanitizer builds are not installed: the scripts on building and installing are for the ordinary build.
 SELECTED_SCRIPTS = $(sort $(call selected,$(if $(SANITIZE),$(filter-out tests/build/%,$(TEST_SCRIPTS)),$(TEST_SCRIPTS))))
 
-# The benchmark that a script tests.
-BENCH_TESTED = $(if $(filter tests/build/test_bench.sh,$(SELECTED_SCRIPTS)),$(BUILD)/bench-step)
+# The benchmarks that scripts test.
+BENCH_TESTED = $(if $(filter tests/build/test_bench.sh,$(SELECTED_SCRIPTS)),$(BUILD)/bench-step) \
+	$(if $(filter tests/build/test_scaling.sh,$(SELECTED_SCRIPTS)),$(BENCH_SCALING))
 
 .PHONY: tests
 tests: $(TEST_PROGRAMS) ## Build all test programs without running them

@@ -4,6 +4,7 @@
  *   --curve threads|length|vocabulary|parameters|documents   one of them (default: all)
  *   --seconds N    at most about so long for each curve (default 100)
  *   --memory N     GiB that models may take together (default 16, but never more than is available)
+ *   --elements N   tokens of a step on the curves length and documents (default 8192)
  *   --json FILE    the same numbers for plot.py
  *
  * All points of a curve have the same number of tokens in a step. Beside the tokens per second that a point reaches is what
@@ -27,7 +28,8 @@
 
 typedef struct settings {
     int threads;
-    double bytes; /* that models may take */
+    double bytes;   /* that models may take */
+    int64_t tokens; /* of a step, see --elements */
 } settings;
 
 static bench_point *add_point(bench_curve *curve, double place, const bench_shape *shape, int threads)
@@ -58,9 +60,11 @@ static void threads_curve(bench_curve *curve, const settings *s)
 static void length_curve(bench_curve *curve, const settings *s)
 {
     curve->axis = "length of a sequence";
-    for (int64_t length = 256; length <= BODY.length; length *= 2) {
-        bench_point *p = add_point(curve, (double)length, &BODY, s->threads);
-        p->sequences = BODY.length / length;
+    bench_shape shape = BODY;
+    shape.length = s->tokens;
+    for (int64_t length = 256; length <= s->tokens; length *= 2) {
+        bench_point *p = add_point(curve, (double)length, &shape, s->threads);
+        p->sequences = s->tokens / length;
         p->like_before = length > 256;
     }
 }
@@ -68,10 +72,12 @@ static void length_curve(bench_curve *curve, const settings *s)
 static void documents_curve(bench_curve *curve, const settings *s)
 {
     curve->axis = "length of a document";
-    for (int64_t length = BODY.length; length >= 32; length /= 4) {
-        bench_point *p = add_point(curve, (double)length, &BODY, s->threads);
-        p->documents = BODY.length / length;
-        p->like_before = length < BODY.length;
+    bench_shape shape = BODY;
+    shape.length = s->tokens;
+    for (int64_t length = s->tokens; length >= 32; length /= 4) {
+        bench_point *p = add_point(curve, (double)length, &shape, s->threads);
+        p->documents = s->tokens / length;
+        p->like_before = length < s->tokens;
     }
 }
 
@@ -277,7 +283,8 @@ static settings prepare(const bench_options *options, cJSON *json)
     cJSON_AddNumberToObject(json, "threads", info.threads);
     double allowed = GIB * (double)(options->memory > 0 ? options->memory : 16);
     double available = 0.95 * (double)info.memory_available_bytes;
-    settings s = {info.threads, available > 0 && available < allowed ? available : allowed};
+    settings s = {info.threads, available > 0 && available < allowed ? available : allowed,
+                  options->elements > 0 ? options->elements : BODY.length};
     ewc_context_destroy(context);
     return s;
 }
