@@ -168,64 +168,104 @@ void ewci_attention_limits(const ewci_attention_job *job, const ewci_query_tile 
     }
 }
 
-ewci_key_strip ewci_attention_strip_at(const ewci_attention_job *job, const ewci_query_tile *t,
-                                       const ewci_attention_thread *memory, int64_t key, int64_t end)
+/* The queries after `query` up to the last that sees a key before `end`. */
+static int64_t last_to_see(const ewci_query_tile *t, const ewci_attention_thread *memory, int64_t query, int64_t end)
 {
-    const int64_t vector = EWCI_ATTENTION_VECTOR, all_from = ewci_first_key(job->shape, t->end - 1);
-    int64_t query = key > t->first ? key : t->first, query_end = t->end, limit = key + EWCI_EDGE_STRIP;
-    if (key >= all_from && key <= t->first) { /* everybody sees the keys up to the first query's own */
-        limit = t->first + 1 - key < EWCI_KEY_STRIP ? t->first + 1 : key + EWCI_KEY_STRIP;
-        if (limit < key + EWCI_EDGE_STRIP) limit = key + EWCI_EDGE_STRIP;
+    int64_t last = t->end;
+    while (last > query && t->first_key + memory->lowest[(last - 1 - t->first) * t->heads] >= end) last--;
+    return last;
+}
+
+/* The lanes of a strip that see one of its keys, group by group: queries at or after the key, up to the last that sees it. */
+static void set_groups(const ewci_query_tile *t, const ewci_attention_thread *memory, ewci_key_strip *s)
+{
+    const int64_t vector = EWCI_ATTENTION_VECTOR;
+    for (int64_t g = 0, key = s->key; key < s->end; g++, key += EWCI_KEY_GROUP) {
+        int64_t end = key + EWCI_KEY_GROUP < s->end ? key + EWCI_KEY_GROUP : s->end;
+        int64_t query = key > t->first ? key : t->first, query_end = last_to_see(t, memory, query, end);
+        int64_t from = ((query - t->first) * t->heads - s->lane) / vector * vector;
+        int64_t to = ((query_end - t->first) * t->heads - s->lane + vector - 1) / vector * vector;
+        s->from[g] = (int32_t)from;
+        s->to[g] = (int32_t)(query_end > query ? to : from);
     }
-    if (limit < end) end = limit;
-    while (query_end > query && t->first_key + memory->lowest[(query_end - 1 - t->first) * t->heads] >= end)
-        query_end--;
+}
+
+ewci_key_strip ewci_attention_strip_at(const ewci_query_tile *t, const ewci_attention_thread *memory, int64_t key,
+                                       int64_t end)
+{
+    const int64_t vector = EWCI_ATTENTION_VECTOR, query = key > t->first ? key : t->first;
+    if (key + EWCI_KEY_STRIP < end) end = key + EWCI_KEY_STRIP;
+    int64_t query_end = last_to_see(t, memory, query, end);
     ewci_key_strip s = {.key = key, .end = end};
     if (query_end == query) return s;
     s.lane = (query - t->first) * t->heads / vector * vector;
     s.rows = (query_end - t->first) * t->heads - s.lane;
     s.lanes = (s.rows + vector - 1) / vector * vector;
+    set_groups(t, memory, &s);
     return s;
+}
+
+static int64_t smaller(int64_t x, int64_t y)
+{
+    return x < y ? x : y;
 }
 
 void ewci_attention_turned(const ewci_attention_job *job, const ewci_attention_thread *memory,
                            const ewci_key_strip *strip, float *product, const float *keys, const float *panels)
 {
     const ewci_gemm_kernels *kernels = job->device->kernels->gemm;
-    const int64_t d = job->shape->head_dim;
-    const ewci_gemm_panels p = {.m = strip->end - strip->key,
-                                .n = strip->lanes,
-                                .k = d,
-                                .a = keys,
-                                .lda = job->stride,
-                                .form = EWCI_A_ROWS,
-                                .b = panels + strip->lane * d,
-                                .ldb = kernels->columns,
-                                .next_b = d * kernels->columns,
-                                .c = product,
-                                .ldc = strip->lanes};
-    ewci_gemm_panels_run(kernels, &p, memory->panel);
+    const int64_t d = job->shape->head_dim, count = strip->end - strip->key;
+    for (int64_t g = 0, key = 0; key < count; g++, key += EWCI_KEY_GROUP) {
+        const ewci_gemm_panels p = {.m = smaller(count - key, EWCI_KEY_GROUP),
+                                    .n = strip->to[g] - strip->from[g],
+                                    .k = d,
+                                    .a = keys + key * job->stride,
+                                    .lda = job->stride,
+                                    .form = EWCI_A_ROWS,
+                                    .b = panels + (strip->lane + strip->from[g]) * d,
+                                    .ldb = kernels->columns,
+                                    .next_b = d * kernels->columns,
+                                    .c = product + key * strip->lanes + strip->from[g],
+                                    .ldc = strip->lanes};
+        ewci_gemm_panels_run(kernels, &p, memory->panel);
+    }
+}
+
+/* The keys [*first, *end) of the groups that one of the lanes [lane, lane + lanes) sees. */
+static void keys_of_lanes(const ewci_key_strip *s, int64_t lane, int64_t lanes, int64_t *first, int64_t *end)
+{
+    const int64_t count = s->end - s->key;
+    *first = *end = 0;
+    for (int64_t g = 0; g * EWCI_KEY_GROUP < count; g++) {
+        if (s->to[g] <= lane || s->from[g] >= lane + lanes) continue;
+        if (*end == 0) *first = g * EWCI_KEY_GROUP;
+        *end = smaller((g + 1) * EWCI_KEY_GROUP, count);
+    }
 }
 
 void ewci_attention_add_rows(const ewci_attention_job *job, const ewci_attention_thread *memory,
                              const ewci_key_strip *strip, const float *weights, const float *keys)
 {
     const ewci_gemm_kernels *kernels = job->device->kernels->gemm;
-    const int64_t d = job->shape->head_dim, k = strip->end - strip->key;
-    const ewci_gemm_panels p = {.m = strip->rows,
-                                .n = d,
-                                .k = k,
-                                .a = weights,
-                                .lda = strip->lanes,
-                                .form = EWCI_A_IN_PLACE,
-                                .b = memory->strip,
-                                .ldb = kernels->columns,
-                                .next_b = k * kernels->columns,
-                                .c = memory->out + strip->lane * d,
-                                .ldc = d,
-                                .accumulate = true};
-    ewci_gemm_pack_b(kernels, memory->strip, keys, job->stride, false, d, k);
-    ewci_gemm_panels_run(kernels, &p, memory->panel);
+    const int64_t d = job->shape->head_dim, count = strip->end - strip->key;
+    ewci_gemm_pack_b(kernels, memory->strip, keys, job->stride, false, d, count);
+    for (int64_t lane = 0; lane < strip->rows; lane += kernels->rows) {
+        int64_t first, end, lanes = smaller(strip->rows - lane, kernels->rows);
+        keys_of_lanes(strip, lane, lanes, &first, &end);
+        const ewci_gemm_panels p = {.m = lanes,
+                                    .n = d,
+                                    .k = end - first,
+                                    .a = weights + first * strip->lanes + lane,
+                                    .lda = strip->lanes,
+                                    .form = EWCI_A_IN_PLACE,
+                                    .b = memory->strip + first * kernels->columns,
+                                    .ldb = kernels->columns,
+                                    .next_b = count * kernels->columns,
+                                    .c = memory->out + (strip->lane + lane) * d,
+                                    .ldc = d,
+                                    .accumulate = true};
+        if (end > first) ewci_gemm_panels_run(kernels, &p, memory->panel);
+    }
 }
 
 ewci_attention_strip ewci_attention_scores(const ewci_attention_job *job, const ewci_query_tile *t,
@@ -236,6 +276,8 @@ ewci_attention_strip ewci_attention_scores(const ewci_attention_job *job, const 
     ewci_attention_turned(job, memory, strip, memory->s, k, memory->q_panels);
     return (ewci_attention_strip){.keys = strip->end - strip->key,
                                   .lanes = strip->lanes,
+                                  .from = strip->from,
+                                  .to = strip->to,
                                   .first = strip->key - t->first_key,
                                   .seen_first = memory->lowest[strip->lane + strip->lanes - 1],
                                   .seen_last = memory->highest[strip->lane],

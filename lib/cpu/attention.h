@@ -7,9 +7,14 @@
 
 #include "cpu/device.h"
 
-/* A strip of scores (120 KiB at most) stays in cache between product and softmax. Strips are shorter where the mask's edge runs through them, so
- * that fewer scores are computed for nothing. */
-enum { EWCI_KEY_STRIP = 120, EWCI_EDGE_STRIP = 60, EWCI_TILE_LANES = 256, EWCI_TILE_HEADS = 8 };
+/* A strip of scores (120 KiB at most) stays in cache between product and softmax. Within a strip,
+ * groups of keys leave out the lanes that see none of them. */
+enum {
+    EWCI_KEY_STRIP = 120,
+    EWCI_KEY_GROUPS = EWCI_KEY_STRIP / EWCI_KEY_GROUP,
+    EWCI_TILE_LANES = 256,
+    EWCI_TILE_HEADS = 8
+};
 
 /* One thread's memory. */
 typedef struct ewci_attention_thread {
@@ -76,11 +81,12 @@ void ewci_attention_limits(const ewci_attention_job *job, const ewci_query_tile 
 typedef struct ewci_key_strip {
     int64_t key, end;
     int64_t lane, lanes, rows;
+    int32_t from[EWCI_KEY_GROUPS], to[EWCI_KEY_GROUPS]; /* counted from `lane`: see ewci_attention_strip */
 } ewci_key_strip;
 
 /* The strip that begins with `key`, no further than `end`. */
-ewci_key_strip ewci_attention_strip_at(const ewci_attention_job *job, const ewci_query_tile *tile,
-                                       const ewci_attention_thread *memory, int64_t key, int64_t end);
+ewci_key_strip ewci_attention_strip_at(const ewci_query_tile *tile, const ewci_attention_thread *memory, int64_t key,
+                                       int64_t end);
 
 /* product[keys, lanes] = the strip's rows of `keys` (or values) times the gathered rows that `panels` holds, turned. */
 void ewci_attention_turned(const ewci_attention_job *job, const ewci_attention_thread *memory,

@@ -59,20 +59,23 @@ static void add_to_keys(const ewci_attention_job *j, const ewci_attention_thread
                         float *keys, const float *weights, const float *rows)
 {
     const ewci_gemm_kernels *kernels = j->device->kernels->gemm;
-    const int64_t d = j->shape->head_dim;
-    const ewci_gemm_panels p = {.m = s->end - s->key,
-                                .n = d,
-                                .k = s->rows,
-                                .a = weights,
-                                .lda = s->lanes,
-                                .form = EWCI_A_ROWS,
-                                .b = rows + s->lane * d,
-                                .ldb = d,
-                                .next_b = kernels->columns,
-                                .c = keys,
-                                .ldc = j->stride,
-                                .accumulate = true};
-    ewci_gemm_panels_run(kernels, &p, m->panel);
+    const int64_t d = j->shape->head_dim, count = s->end - s->key;
+    for (int64_t g = 0, key = 0; key < count; g++, key += EWCI_KEY_GROUP) {
+        int64_t from = s->from[g], to = s->to[g] < s->rows ? s->to[g] : s->rows;
+        const ewci_gemm_panels p = {.m = count - key < EWCI_KEY_GROUP ? count - key : EWCI_KEY_GROUP,
+                                    .n = d,
+                                    .k = to - from,
+                                    .a = weights + key * s->lanes + from,
+                                    .lda = s->lanes,
+                                    .form = EWCI_A_ROWS,
+                                    .b = rows + (s->lane + from) * d,
+                                    .ldb = d,
+                                    .next_b = kernels->columns,
+                                    .c = keys + key * j->stride,
+                                    .ldc = j->stride,
+                                    .accumulate = true};
+        if (to > from) ewci_gemm_panels_run(kernels, &p, m->panel);
+    }
 }
 
 static void scatter_queries(const ewci_attention_job *j, const ewci_query_tile *t, const ewci_attention_thread *m)
@@ -92,7 +95,7 @@ static void run_tile(const ewci_attention_job *j, const ewci_query_tile *t, cons
     load_tile(j, t, m);
     for (int64_t key = first; key < end; key = s.end) {
         int64_t offset = key * j->stride + (a->heads + t->kv) * d; /* of the keys; values lie kv_heads * d further on */
-        s = ewci_attention_strip_at(j, t, m, key, end);
+        s = ewci_attention_strip_at(t, m, key, end);
         if (s.lanes == 0) continue;
         score_gradients(j, t, m, &s);
         if (w->keys) {

@@ -95,12 +95,13 @@ static int64_t prefix_limits(const ewci_attention_job *j, const ewci_query_tile 
 static ewci_key_strip prefix_strip(const ewci_attention_job *j, const ewci_query_tile *t, int64_t first, int64_t end,
                                    int64_t key, int64_t key_end)
 {
-    ewci_key_strip s = {.key = key, .end = key + (j->shape->window > 0 ? EWCI_EDGE_STRIP : EWCI_KEY_STRIP)};
+    ewci_key_strip s = {.key = key, .end = key + EWCI_KEY_STRIP};
     if (s.end > key_end) s.end = key_end;
     while (first_prefix_key(j->shape, end - 1) >= s.end) end--;
     s.lane = (first - t->first) * t->heads / EWCI_ATTENTION_VECTOR * EWCI_ATTENTION_VECTOR;
     s.rows = (end - t->first) * t->heads - s.lane;
     s.lanes = (s.rows + EWCI_ATTENTION_VECTOR - 1) / EWCI_ATTENTION_VECTOR * EWCI_ATTENTION_VECTOR;
+    for (int64_t g = 0; g < EWCI_KEY_GROUPS; g++) s.to[g] = (int32_t)s.lanes;
     return s;
 }
 
@@ -139,7 +140,7 @@ static void run_tile(const ewci_attention_job *j, const ewci_query_tile *t, ewci
     run_prefixes(j, t, m);
     ewci_attention_limits(j, t, m);
     for (int64_t key = t->first_key; key < t->end; key = s.end) {
-        s = ewci_attention_strip_at(j, t, m, key, t->end);
+        s = ewci_attention_strip_at(t, m, key, t->end);
         if (s.lanes > 0) accumulate(j, t, m, &s, ewci_attention_scores(j, t, m, &s));
     }
     finish(j, t, m);

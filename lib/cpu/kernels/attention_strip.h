@@ -6,7 +6,10 @@
 #include <stdint.h>
 
 typedef struct ewci_attention_strip {
-    int64_t keys, lanes;             /* lanes is a multiple of EWCI_ATTENTION_VECTOR */
+    int64_t keys, lanes; /* lanes is a multiple of EWCI_ATTENTION_VECTOR */
+    const int32_t *from,
+        *to; /* [keys / EWCI_KEY_GROUP] lanes that see a key of each group: multiples of EWCI_ATTENTION_VECTOR; the others' scores
+                               * are undefined on entry, their probabilities and gradients zero */
     int64_t first;                   /* number of the strip's first key, counted as lowest and highest are */
     int64_t seen_first, seen_last;   /* every lane sees the keys between these, both included */
     const int32_t *lowest, *highest; /* [lanes] a lane sees key j when lowest <= j <= highest */
@@ -20,6 +23,9 @@ typedef struct ewci_attention_strip {
 
 /* Lanes come in so many: a whole number of every instruction set's tiles of products. */
 enum { EWCI_ATTENTION_VECTOR = 32 };
+
+/* Keys that have one range of lanes: a whole number of every instruction set's tiles too. */
+enum { EWCI_KEY_GROUP = 12 };
 
 /* A running maximum before any score: finite, so that a lane that sees nothing yet has differences, and far below any score. */
 #define EWCI_ATTENTION_NOTHING (-3e38F)
