@@ -93,7 +93,7 @@ def summarise(counts, program):
         functions[name] = functions.get(name, 0) + count
     listed = {name: count for name, count in functions.items()
               if ":" not in name or name.split(":")[1] in ALWAYS or (name[0] != "?" and count >= SHARE * library)}
-    return {**listed, TOTAL: library, BLAS: blas}
+    return {**listed, TOTAL: library, **({BLAS: blas} if blas else {})}
 
 
 def read_expected():
