@@ -19,7 +19,9 @@ enum { WIDTH = 4, ROWS = 4, COLUMNS = 2 * WIDTH };
 #endif
 
 typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+#if !defined(__clang__)
 typedef int32_t places __attribute__((vector_size(4 * WIDTH)));
+#endif
 
 /* Rows of b that are asked for ahead of time. */
 enum { AHEAD = 8 };
@@ -29,14 +31,23 @@ enum { AHEAD = 8 };
 /* Rows i and i + s of a transposition: blocks of s lanes change places. */
 static inline __attribute__((always_inline)) void exchange(vector *upper, vector *lower, int s)
 {
-    places to_upper, to_lower;
+    vector x = {0}, y = {0};
+#if defined(__clang__)
+    for (int l = 0; l < WIDTH; l++) {
+        x[l] = (l & s) != 0 ? (*lower)[l - s] : (*upper)[l];
+        y[l] = (l & s) != 0 ? (*lower)[l] : (*upper)[l + s];
+    }
+#else
+    places to_upper = {0}, to_lower = {0};
     for (int l = 0; l < WIDTH; l++) {
         to_upper[l] = (l & s) != 0 ? WIDTH + l - s : l;
         to_lower[l] = (l & s) != 0 ? WIDTH + l : l + s;
     }
-    vector x = __builtin_shuffle(*upper, *lower, to_upper);
-    *lower = __builtin_shuffle(*upper, *lower, to_lower);
+    x = __builtin_shuffle(*upper, *lower, to_upper);
+    y = __builtin_shuffle(*upper, *lower, to_lower);
+#endif
     *upper = x;
+    *lower = y;
 }
 
 static inline __attribute__((always_inline)) void transpose(vector rows[WIDTH])
