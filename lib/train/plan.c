@@ -8,10 +8,10 @@
 #include "core/status.h"
 #include "model/workspace.h"
 
-/* Code and data of the library, libc and what OpenBLAS maps, for a context of one thread; each further thread adds a stack, a tile and a
- * packing buffer. An estimate: bench-step prints the resident memory of a run beside the plan's. */
-#define LIBRARY_BYTES ((int64_t)24 << 20)
-#define THREAD_BYTES ((int64_t)6 << 20)
+/* Code and data of the library and libc, for a context of one thread; each further thread adds a stack, a tile and packed operands. An
+ * estimate: bench-step prints the resident memory of a run beside the plan's. */
+#define LIBRARY_BYTES ((int64_t)6 << 20)
+#define THREAD_BYTES ((int64_t)2 << 20)
 
 void ewc_plan_options_default(ewc_plan_options *options)
 {
