@@ -2,7 +2,7 @@
  * d nll / d z_j = (p_j - [j = label]) (1 - (c_j / softcap)^2), p = softmax(c).
  *
  * Rows are divided among the threads. A row is read twice: once in sections that stay in the nearest cache while they are capped and
- * summed, each against its own largest element, and once more for the gradient. A sampled label is found by the sections' sums and looked
+ * summed, each against its own largest element unless a cap makes that needless, and once more for the gradient. A sampled label is found by the sections' sums and looked
  * up in one of them. */
 #include <math.h>
 #include <string.h>
@@ -19,7 +19,10 @@ typedef struct job {
     float *logits;
 } job;
 
-/* sum_j exp(c_j - largest) of a row, and of its sections each against its own largest. */
+/* With a cap up to here exp(c) and sums of it are normal numbers as they are. */
+#define LARGEST_BOUND 40.0F
+
+/* sum_j exp(c_j - largest) of a row, and of its sections each against its own largest; with a small cap these are all 0. */
 typedef struct row_sum {
     int64_t length, count; /* of a section; sections */
     float largest, section_largest[MOST_SECTIONS];
@@ -41,12 +44,19 @@ static void sum_row(const job *j, float *z, row_sum *s)
 {
     const ewci_kernels *kernels = j->device->kernels;
     int64_t vocab = j->args->vocab;
+    float softcap = j->args->softcap;
+    bool bounded = softcap > 0 && softcap <= LARGEST_BOUND;
     *s = (row_sum){.length = section_length(vocab), .largest = -INFINITY};
     for (int64_t first = 0; first < vocab; first += s->length, s->count++) {
         int64_t n = vocab - first < s->length ? vocab - first : s->length;
-        float largest = kernels->softcap_max(z + first, n, j->args->softcap);
+        float largest = 0;
+        if (bounded) {
+            s->section_sum[s->count] = kernels->softcap_exp_sum(z + first, n, softcap);
+        } else {
+            largest = kernels->softcap_max(z + first, n, softcap);
+            s->section_sum[s->count] = kernels->exp_sum(z + first, n, largest);
+        }
         s->section_largest[s->count] = largest;
-        s->section_sum[s->count] = kernels->exp_sum(z + first, n, largest);
         if (largest > s->largest) s->largest = largest;
     }
     for (int64_t k = 0; k < s->count; k++) s->sum += s->section_sum[k] * section_share(s, k);

@@ -53,6 +53,24 @@ double EWCI_KERNEL(exp_sum)(const float *c, int64_t n, float shift)
     return sum;
 }
 
+/* Capped and summed in one pass, for caps that keep exp(c) within f32: the largest need not be known. */
+double EWCI_KERNEL(softcap_exp_sum)(float *z, int64_t n, float softcap)
+{
+    float inverse = 1.0F / softcap;
+    double sum = 0;
+    for (int64_t first = 0; first < n; first += BLOCK) {
+        int64_t end = block_end(first, n, BLOCK);
+        for (int64_t line = first; line < end; line += LINES) {
+            int64_t stop = block_end(line, end, LINES);
+            fetch_ahead(z + line);
+#pragma omp simd
+            for (int64_t i = line; i < stop; i++) z[i] = softcap * ewci_tanh(z[i] * inverse);
+        }
+        sum += (double)block_sum(z, first, end, 0);
+    }
+    return sum;
+}
+
 /* Only the block in which the goal lies is visited element by element. An element of probability zero is never chosen, also when
  * the roundings of the block's sum leave the goal unreached. */
 int64_t EWCI_KERNEL(exp_sum_reach)(const float *c, int64_t n, float shift, double goal)
