@@ -147,8 +147,9 @@ def print_shape(shape, results):
     for name, rows in ours.items():
         if not name.endswith("recompute"):
             share = median(rows, lambda r: r["sgemm_share"])
+            own = median(rows, lambda r: r["products_share"])
             print(f"{shape}: {name}: forward and backward at {100 * share:.0f} % of the sgemm rate of its run "
-                  f"(target 85 %: {judged(share, 0.85, True)})")
+                  f"(target 85 %: {judged(share, 0.85, True)}), {100 * own:.0f} % of that of the library's products")
             print_speed(shape, name, rows, peers)
         print_memory(shape, name, rows, peers)
     sys.stdout.flush()
