@@ -111,7 +111,7 @@ typedef struct ewc_context_info {
     char instruction_set[16]; /* "portable", "avx2", "avx512" */
     char blas[96]; /* library and version of the BLAS, which multiplies large matrices where AVX2 is not there */
     char blas_kernels[32];     /* the kernels it chose, e.g. "SkylakeX" */
-    int blas_kernels_expected; /* 0: not the ones this processor should run (a warning was logged) */
+    int blas_kernels_expected; /* 0: not the ones this processor should run (a warning is logged where they multiply) */
     int threads;
     int64_t memory_bytes;           /* physical memory */
     int64_t memory_available_bytes; /* of it, available now */

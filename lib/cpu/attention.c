@@ -6,7 +6,7 @@
 #include "cpu/gemm_panels.h"
 #include "cpu/operations.h"
 
-enum { LEAST_QUERIES = 16, TILES_PER_THREAD = 6 };
+enum { LEAST_QUERIES = 16, /* no more is halved */ TILES_PER_THREAD = 6 };
 
 static int64_t parts_of(const ewci_attention *shape)
 {
@@ -29,10 +29,14 @@ static int64_t tile_queries(const ewci_device *device, const ewci_attention *sha
     return queries;
 }
 
-/* A tile but the last has more than half of the queries it may have. */
+/* A tile but the last has more than half of the queries it may have. Fewer tokens may have smaller tiles, and more of them: so not
+ * less than what any number of tokens gives whose tiles were halved. (Halved from q, tokens < q (TILES_PER_THREAD threads / tiles of a query + 1),
+ * and q / (q / 2 / 2) < 5.) The scratch of more tokens then serves fewer. */
 static int64_t most_tiles(const ewci_device *device, const ewci_attention *shape)
 {
-    return shape->tokens / (tile_queries(device, shape) / 2) + 1;
+    int64_t whole = shape->tokens / (tile_queries(device, shape) / 2) + 1;
+    int64_t halved = 5 * (TILES_PER_THREAD * device->threads / (shape->kv_heads * parts_of(shape)) + 1) + 1;
+    return whole > halved ? whole : halved;
 }
 
 static int64_t thread_floats(const ewci_attention *shape)
@@ -205,18 +209,13 @@ ewci_key_strip ewci_attention_strip_at(const ewci_query_tile *t, const ewci_atte
     return s;
 }
 
-static int64_t smaller(int64_t x, int64_t y)
-{
-    return x < y ? x : y;
-}
-
 void ewci_attention_turned(const ewci_attention_job *job, const ewci_attention_thread *memory,
                            const ewci_key_strip *strip, float *product, const float *keys, const float *panels)
 {
     const ewci_gemm_kernels *kernels = job->device->kernels->gemm;
     const int64_t d = job->shape->head_dim, count = strip->end - strip->key;
     for (int64_t g = 0, key = 0; key < count; g++, key += EWCI_KEY_GROUP) {
-        const ewci_gemm_panels p = {.m = smaller(count - key, EWCI_KEY_GROUP),
+        const ewci_gemm_panels p = {.m = ewci_smaller(count - key, EWCI_KEY_GROUP),
                                     .n = strip->to[g] - strip->from[g],
                                     .k = d,
                                     .a = keys + key * job->stride,
@@ -239,7 +238,7 @@ static void keys_of_lanes(const ewci_key_strip *s, int64_t lane, int64_t lanes, 
     for (int64_t g = 0; g * EWCI_KEY_GROUP < count; g++) {
         if (s->to[g] <= lane || s->from[g] >= lane + lanes) continue;
         if (*end == 0) *first = g * EWCI_KEY_GROUP;
-        *end = smaller((g + 1) * EWCI_KEY_GROUP, count);
+        *end = ewci_smaller((g + 1) * EWCI_KEY_GROUP, count);
     }
 }
 
@@ -250,7 +249,7 @@ void ewci_attention_add_rows(const ewci_attention_job *job, const ewci_attention
     const int64_t d = job->shape->head_dim, count = strip->end - strip->key;
     ewci_gemm_pack_b(kernels, memory->strip, keys, job->stride, false, d, count);
     for (int64_t lane = 0; lane < strip->rows; lane += kernels->rows) {
-        int64_t first, end, lanes = smaller(strip->rows - lane, kernels->rows);
+        int64_t first, end, lanes = ewci_smaller(strip->rows - lane, kernels->rows);
         keys_of_lanes(strip, lane, lanes, &first, &end);
         const ewci_gemm_panels p = {.m = lanes,
                                     .n = d,

@@ -2,8 +2,8 @@
  * d nll / d z_j = (p_j - [j = label]) (1 - (c_j / softcap)^2), p = softmax(c).
  *
  * Rows are divided among the threads. A row is read twice: once in sections that stay in the nearest cache while they are capped and
- * summed, each against its own largest element unless a cap makes that needless, and once more for the gradient. A sampled label is found by the sections' sums and looked
- * up in one of them. */
+ * summed, each against its own largest element unless a cap makes that needless, and once more for the gradient. A sampled label is
+ * found by the sections' sums and looked up in one of them. */
 #include <math.h>
 #include <string.h>
 
@@ -31,7 +31,7 @@ typedef struct row_sum {
 
 static int64_t section_length(int64_t vocab)
 {
-    int64_t length = vocab / MOST_SECTIONS + 1;
+    int64_t length = (vocab + MOST_SECTIONS - 1) / MOST_SECTIONS;
     return length > SHORTEST_SECTION ? length : SHORTEST_SECTION;
 }
 

@@ -46,10 +46,27 @@ static ewc_status choose_kernels(ewc_context *ctx, ewc_instruction_set wanted, c
                      wanted == EWC_ISA_AVX2 ? "AVX2" : "AVX-512");
 }
 
-/* Two sizes, since OpenBLAS has kernels of their own for small matrices, and the three forms that training uses. With a device:
- * through its bf16 products, in which the numbers are exact too. */
-static ewc_status check_product(ewc_context *ctx, ewci_device *bf16, int64_t m, int64_t n, int64_t k, int form)
+static ewc_status wrong_products(const ewci_device *device, int64_t wrong)
 {
+    if (device->bf16 != NULL)
+        return ewci_fail(device->ctx, EWC_ERROR_DEVICE,
+                         "%s computes wrong bf16 products here: %lld elements of a test; use EWC_PRODUCTS_F32",
+                         ewci_bf16_name(device->bf16), (long long)wrong);
+    if (device->kernels->gemm->preferred)
+        return ewci_fail(device->ctx, EWC_ERROR_DEVICE,
+                         "the library's %s code computes wrong products here: %lld elements of a test; choose another "
+                         "instruction_set, such as EWC_ISA_PORTABLE",
+                         device->kernels->name, (long long)wrong);
+    return ewci_fail(device->ctx, EWC_ERROR_DEVICE,
+                     "OpenBLAS (%s kernels) computes wrong products here: %lld elements of a test; set "
+                     "OPENBLAS_CORETYPE to kernels that suit this processor, such as Haswell",
+                     openblas_get_corename(), (long long)wrong);
+}
+
+/* The numbers are exact in bf16 too. */
+static ewc_status check_product(ewci_device *device, int64_t m, int64_t n, int64_t k, int form)
+{
+    ewc_context *ctx = device->ctx;
     const bool transpose_a = form == 2, transpose_b = form == 1;
     float *a = NULL, *b, *c;
     size_t floats = (size_t)(m * k + n * k + m * n);
@@ -58,12 +75,8 @@ static ewc_status check_product(ewc_context *ctx, ewci_device *bf16, int64_t m, 
     c = b + n * k;
     for (int64_t i = 0; i < m * k; i++) a[i] = (float)(i * 7 % 11 - 5);
     for (int64_t i = 0; i < n * k; i++) b[i] = (float)(i * 5 % 13 - 6);
-    const int64_t lda = transpose_a ? m : k, ldb = transpose_b ? k : n;
-    ewc_status status = EWC_OK;
-    if (bf16 == NULL)
-        ewci_sgemm(transpose_a, transpose_b, m, n, k, 1.0F, a, lda, b, ldb, 0.0F, c, n);
-    else
-        status = ewci_cpu_gemm(bf16, transpose_a, transpose_b, m, n, k, a, lda, b, ldb, c, n, false);
+    ewc_status status = ewci_cpu_gemm(device, transpose_a, transpose_b, m, n, k, a, transpose_a ? m : k, b,
+                                      transpose_b ? k : n, c, n, false);
     int64_t wrong = 0;
     for (int64_t i = 0; i < m; i += 5) { /* every place in a kernel's register tile is met */
         for (int64_t j = 0; j < n; j++) {
@@ -74,32 +87,18 @@ static ewc_status check_product(ewc_context *ctx, ewci_device *bf16, int64_t m, 
         }
     }
     ewci_free(ctx, a);
-    if (status != EWC_OK || wrong == 0) return status;
-    if (bf16 != NULL)
-        return ewci_fail(ctx, EWC_ERROR_DEVICE,
-                         "%s computes wrong bf16 products here: %lld elements of a test; use EWC_PRODUCTS_F32",
-                         ewci_bf16_name(bf16->bf16), (long long)wrong);
-    return ewci_fail(
-        ctx, EWC_ERROR_DEVICE,
-        "OpenBLAS (%s kernels) computes wrong products here: %lld elements of a test; set OPENBLAS_CORETYPE "
-        "to kernels that suit this processor, such as Haswell",
-        openblas_get_corename(), (long long)wrong);
+    return status != EWC_OK || wrong == 0 ? status : wrong_products(device, wrong);
 }
 
-/* A wrong product means a miscompiled or misdetected BLAS: better refused than trained with. */
-static ewc_status check_products(ewc_context *ctx, ewci_device *bf16)
+/* Wrong products mean miscompiled code or a misdetected processor: better refused than trained with. Two sizes, since OpenBLAS has kernels of their
+ * own for small matrices, and the three forms that training uses. */
+static ewc_status check_products(ewci_device *device)
 {
     for (int form = 0; form < 3; form++) {
-        EWCI_TRY(check_product(ctx, bf16, 33, 18, 29, form));
-        EWCI_TRY(check_product(ctx, bf16, 101, 97, 113, form));
+        EWCI_TRY(check_product(device, 33, 18, 29, form));
+        EWCI_TRY(check_product(device, 101, 97, 113, form));
     }
     return EWC_OK;
-}
-
-static ewc_status open_bf16(ewci_device *device)
-{
-    EWCI_TRY(ewci_bf16_open(device->ctx, &device->bf16));
-    return check_products(device->ctx, device);
 }
 
 /* Cooperlake is SkylakeX with bf16 products; a user may also have asked for it. */
@@ -116,7 +115,6 @@ ewc_status ewci_cpu_open(ewc_context *ctx, const ewc_context_options *options, e
     const ewci_kernels *kernels;
     void *memory;
     EWCI_TRY(choose_kernels(ctx, options->instruction_set, &kernels));
-    EWCI_TRY(check_products(ctx, NULL));
     EWCI_TRY(ewci_alloc_array(ctx, 1, sizeof(ewci_device), "the device", &memory));
     ewci_device *device = memory;
     *device = (ewci_device){.ctx = ctx, .threads = ctx->threads, .share = SHARE, .kernels = kernels};
@@ -127,13 +125,14 @@ ewc_status ewci_cpu_open(ewc_context *ctx, const ewc_context_options *options, e
         device->panels = device->tiles + (size_t)ctx->threads * EWCI_TILE;
         status = ewci_pool_create(ctx, ctx->threads, &device->pool);
     }
-    if (status == EWC_OK && options->products == EWC_PRODUCTS_BF16) status = open_bf16(device);
+    if (status == EWC_OK && options->products == EWC_PRODUCTS_BF16) status = ewci_bf16_open(ctx, &device->bf16);
+    if (status == EWC_OK) status = check_products(device);
     if (status != EWC_OK) {
         ewci_cpu_close(device);
         return status;
     }
     device->blas_kernels_expected = kernels_as_expected();
-    if (!device->blas_kernels_expected)
+    if (!device->blas_kernels_expected && !kernels->gemm->preferred)
         ewci_log(ctx, EWC_LOG_WARNING,
                  "OpenBLAS runs its %s kernels, this processor should run %s: products will be slow; unset "
                  "OPENBLAS_CORETYPE or set it to %s",

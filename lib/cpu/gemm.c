@@ -10,7 +10,7 @@
 #include "cpu/gemm_slice.h"
 #include "cpu/operations.h"
 
-/* OpenBLAS has buffers for 50 concurrent calls before it complains. */
+/* OpenBLAS has buffers for 50 concurrent calls; further ones wait (openblas_lock.c). */
 enum { MOST_BLAS_CALLS = 48 };
 
 /* Below this many multiplications a parallel region costs more than it saves. */
@@ -47,8 +47,8 @@ static void choose_grid(product *p, int threads)
     for (int rows = 1; rows <= threads; rows++) {
         if (threads % rows != 0) continue;
         int columns = threads / rows;
-        if (p->whole.m < 16 * (int64_t)rows && rows > 1) continue;
-        if (p->whole.n < 16 * (int64_t)columns && columns > 1) continue;
+        if (p->whole.m < ewci_gemm_tile_rows(p->device) * rows && rows > 1) continue;
+        if (p->whole.n < ewci_gemm_tile_columns(p->device) * columns && columns > 1) continue;
         double packed = (double)p->whole.m / rows + (double)p->whole.n / columns;
         if (best > 0 && packed >= best) continue;
         best = packed;

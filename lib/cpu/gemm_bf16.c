@@ -45,11 +45,6 @@ typedef struct product {
     int64_t tile_rows; /* height of a tile */
 } product;
 
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static int64_t ceiling(int64_t a, int64_t b)
 {
     return a / b + (a % b != 0);
@@ -79,8 +74,8 @@ static void turn_rows(const product *p, uint16_t *y, const operand *o, int64_t r
         for (int64_t i = 0; i < rows; i += EWCI_TURN_COLUMNS)
             p->device->kernels->bf16_turn_block(y + i * p->depth_filled + l, p->depth_filled,
                                                 o->x + (p->first_k + l) * o->ld + row + i, o->ld,
-                                                smaller(EWCI_TURN_ROWS, p->k - l),
-                                                smaller(EWCI_TURN_COLUMNS, rows - i));
+                                                ewci_smaller(EWCI_TURN_ROWS, p->k - l),
+                                                ewci_smaller(EWCI_TURN_COLUMNS, rows - i));
     for (int64_t i = 0; i < rows; i++) /* bf16_turn_block fills up to a group alone */
         memset(y + i * p->depth_filled + p->k, 0, (size_t)(p->depth_filled - p->k) * sizeof *y);
 }
@@ -89,7 +84,7 @@ static void turn_rows(const product *p, uint16_t *y, const operand *o, int64_t r
 static void convert_panels(const product *p, uint16_t *y, const operand *o, int64_t begin, int64_t end)
 {
     for (int64_t column = 0; column < p->columns; column += EWCI_TILE_COLUMNS) {
-        const int64_t width = smaller(EWCI_TILE_COLUMNS, p->columns - column);
+        const int64_t width = ewci_smaller(EWCI_TILE_COLUMNS, p->columns - column);
         uint16_t *panel = y + column * p->depth_filled;
         for (int64_t l = begin; l < end; l++) {
             if (l < p->k)
@@ -147,8 +142,8 @@ static void multiply_slice(void *argument, int index, int count)
     ewci_slice(high * wide, 1, index, count, &begin, &end);
     for (int64_t t = begin; t < end; t++) {
         const int64_t row = t % high * p->tile_rows, column = t / high * EWCI_TILE_COLUMNS;
-        const int64_t rows = smaller(p->tile_rows, p->rows - row);
-        const int64_t columns = smaller(EWCI_TILE_COLUMNS, p->columns - column);
+        const int64_t rows = ewci_smaller(p->tile_rows, p->rows - row);
+        const int64_t columns = ewci_smaller(EWCI_TILE_COLUMNS, p->columns - column);
         ewci_onednn_multiply(bf16->onednn, index, p->b.transposed, rows, columns, p->depth_filled,
                              bf16->a + row * p->depth_filled, bf16->b + column * p->depth_filled, tile);
         finish_tile(p, tile, p->row + row, rows, p->column + column, columns);
@@ -166,7 +161,7 @@ static void choose_tile(product *p)
 static ewc_status run_block(product *p)
 {
     const double work = (double)p->rows * (double)p->columns * (double)p->k;
-    const int team = ewci_team(p->device, (int64_t)smaller((int64_t)(work / 64), INT32_MAX));
+    const int team = ewci_team(p->device, (int64_t)ewci_smaller((int64_t)(work / 64), INT32_MAX));
     choose_tile(p);
     ewci_parallel(p->device->pool, team, convert_slice, p);
     ewci_parallel(p->device->pool, team, multiply_slice, p);
@@ -187,8 +182,8 @@ static ewc_status run_depth(product *p, int64_t m, int64_t n)
         for (int64_t j = 0; j < inner; j += size) {
             p->row = a_outside ? i : j;
             p->column = a_outside ? j : i;
-            p->rows = smaller(size, m - p->row);
-            p->columns = smaller(size, n - p->column);
+            p->rows = ewci_smaller(size, m - p->row);
+            p->columns = ewci_smaller(size, n - p->column);
             p->convert_a = !a_outside || j == 0;
             p->convert_b = a_outside || j == 0;
             EWCI_TRY(run_block(p));
@@ -209,7 +204,7 @@ ewc_status ewci_bf16_gemm(ewci_device *device, bool transpose_a, bool transpose_
                  .finish = accumulate ? ADD : STORE};
     const int64_t pieces = ceiling(k, EWCI_BF16_DEPTH), piece = filled(ceiling(k, pieces));
     for (p.first_k = 0; p.first_k < k; p.first_k += piece) {
-        p.k = smaller(piece, k - p.first_k);
+        p.k = ewci_smaller(piece, k - p.first_k);
         p.depth_filled = filled(p.k);
         EWCI_TRY(run_depth(&p, m, n));
         p.finish = ADD;

@@ -2,17 +2,14 @@
  * second. */
 #include "cpu/gemm_panels.h"
 
-static int64_t smaller(int64_t x, int64_t y)
-{
-    return x < y ? x : y;
-}
+#include "core/threads.h"
 
 void ewci_gemm_pack_b(const ewci_gemm_kernels *kernels, float *to, const float *b, int64_t ldb, bool transposed,
                       int64_t n, int64_t k)
 {
     for (int64_t j = 0; j < n; j += kernels->columns)
-        kernels->pack_b(to + j * k, transposed ? b + j * ldb : b + j, ldb, transposed, smaller(n - j, kernels->columns),
-                        k);
+        kernels->pack_b(to + j * k, transposed ? b + j * ldb : b + j, ldb, transposed,
+                        ewci_smaller(n - j, kernels->columns), k);
 }
 
 /* The panel of A at hand. */
@@ -41,7 +38,7 @@ static void multiply_panel(const ewci_gemm_kernels *kernels, const ewci_gemm_pan
     const float *b = p->b + a->l * p->ldb;
     for (int64_t j = 0; j < p->n; j += kernels->columns, b += p->next_b) {
         float *c = p->c + a->row * p->ldc + j;
-        int64_t columns = smaller(p->n - j, kernels->columns);
+        int64_t columns = ewci_smaller(p->n - j, kernels->columns);
         if (a->rows == kernels->rows && columns == kernels->columns)
             kernels->tile(a->k, a->a, a->lda, b, p->ldb, c, p->ldc, a->accumulate);
         else
@@ -53,7 +50,7 @@ static void multiply_panel(const ewci_gemm_kernels *kernels, const ewci_gemm_pan
 static int64_t packed_rows(const ewci_gemm_kernels *kernels, const ewci_gemm_panels *p, int64_t row)
 {
     int64_t most = p->form == EWCI_A_TRANSPOSED ? EWCI_GEMM_GROUP * kernels->rows : kernels->rows;
-    return smaller(p->m - row, most);
+    return ewci_smaller(p->m - row, most);
 }
 
 static void multiply_rows(const ewci_gemm_kernels *kernels, const ewci_gemm_panels *p, panel *a, float *packed)
@@ -65,7 +62,7 @@ static void multiply_rows(const ewci_gemm_kernels *kernels, const ewci_gemm_pane
     a->a = p->form == EWCI_A_IN_PLACE ? source : packed;
     a->lda = p->form == EWCI_A_IN_PLACE ? p->lda : kernels->rows;
     for (; a->row < end; a->row += a->rows, a->a += a->k * kernels->rows) {
-        a->rows = smaller(end - a->row, kernels->rows);
+        a->rows = ewci_smaller(end - a->row, kernels->rows);
         multiply_panel(kernels, p, a);
     }
 }
@@ -74,7 +71,7 @@ void ewci_gemm_panels_run(const ewci_gemm_kernels *kernels, const ewci_gemm_pane
 {
     panel a = {.accumulate = p->accumulate};
     do { /* once where k is 0: an empty sum is zero */
-        a.k = smaller(p->k - a.l, EWCI_GEMM_DEPTH);
+        a.k = ewci_smaller(p->k - a.l, EWCI_GEMM_DEPTH);
         a.row = 0;
         while (a.row < p->m) multiply_rows(kernels, p, &a, packed_a);
         a.accumulate = true;

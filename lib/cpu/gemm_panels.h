@@ -24,7 +24,7 @@ typedef struct ewci_gemm_panels {
     bool accumulate;
 } ewci_gemm_panels;
 
-/* Rows of k at a time: a panel of A and one of B, which pass the first-level cache together. */
+/* Rows of k at a time. A panel of A stays in the first-level cache while those of B pass by it. */
 enum {
     EWCI_GEMM_DEPTH = 384,
     EWCI_GEMM_PACKED_A = EWCI_GEMM_GROUP * EWCI_GEMM_DEPTH * EWCI_GEMM_MOST_ROWS + EWCI_GEMM_SLACK
@@ -33,8 +33,7 @@ enum {
 /* packed_a: [EWCI_GEMM_PACKED_A], scratch. */
 void ewci_gemm_panels_run(const ewci_gemm_kernels *kernels, const ewci_gemm_panels *product, float *packed_a);
 
-/* Packs op(B)[k, n] into `to` panel after panel, each k * kernels->columns, the last one filled up with zeros, and EWCI_GEMM_SLACK floats of
- * scratch behind them. */
+/* Packs op(B)[k, n] into `to` panel after panel, each k * kernels->columns, the last one filled up with zeros. */
 void ewci_gemm_pack_b(const ewci_gemm_kernels *kernels, float *to, const float *b, int64_t ldb, bool transposed,
                       int64_t n, int64_t k);
 

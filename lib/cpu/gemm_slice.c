@@ -22,20 +22,15 @@ static int64_t piece(int64_t n, int64_t most, int64_t unit)
     return pieces <= 1 ? n : ((n + pieces - 1) / pieces + unit - 1) / unit * unit;
 }
 
-static int64_t smaller(int64_t x, int64_t y)
-{
-    return x < y ? x : y;
-}
-
 static void multiply(const ewci_gemm_kernels *kernels, const ewci_gemm_slice *s, float *panels)
 {
     float *packed_a = panels, *packed_b = panels + EWCI_GEMM_PACKED_A;
     const int64_t depth = piece(s->k, EWCI_GEMM_DEPTH, 4), unit = kernels->columns;
     const int64_t block = piece(s->n, depth > 0 ? EWCI_GEMM_BLOCK / depth / unit * unit : s->n, unit);
     for (int64_t column = 0; column < s->n; column += block) {
-        int64_t l = 0, columns = smaller(s->n - column, block);
+        int64_t l = 0, columns = ewci_smaller(s->n - column, block);
         do { /* once where k is 0: an empty sum is zero */
-            int64_t k = smaller(s->k - l, depth);
+            int64_t k = ewci_smaller(s->k - l, depth);
             const float *b = s->transpose_b ? s->b + column * s->ldb + l : s->b + l * s->ldb + column;
             ewci_gemm_pack_b(kernels, packed_b, b, s->ldb, s->transpose_b, columns, k);
             const ewci_gemm_panels p = {.m = s->m,

@@ -90,11 +90,6 @@ static void add_distances(const job *j, int64_t first, int64_t n, ewci_penalty_l
                                       ewci_block_read(j->device, b->anchor, first, n, anchor), lanes);
 }
 
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static void update_chunk(void *argument, int chunk, int64_t first, int64_t count)
 {
     job *j = argument;
@@ -107,8 +102,8 @@ static void update_chunk(void *argument, int chunk, int64_t first, int64_t count
     }
     for (int64_t i = first, n; i < first + count; i += n) {
         int64_t upper_half_changes = HALF - (j->options->first_element + i) % HALF;
-        n = smaller(first + count - i, upper_half_changes);
-        if (j->distances) n = smaller(n, BLOCK);
+        n = ewci_smaller(first + count - i, upper_half_changes);
+        if (j->distances) n = ewci_smaller(n, BLOCK);
         if (j->distances) add_distances(j, i, n, &before);
         update_typed(j, i, n, &lanes);
     }

@@ -106,6 +106,28 @@ static void two_threads_run_at_the_same_time(void **state)
     close_pool(&b, pool);
 }
 
+/* Index 0 is done as soon as index 1 has begun, which takes longer than the caller spins: it has to be woken. */
+static void take_long(void *argument, int index, int count)
+{
+    meet(argument, index, count);
+    if (index == 1) usleep(5000);
+}
+
+static void a_caller_that_sleeps_is_woken(void **state)
+{
+    (void)state;
+    bare b;
+    ewci_pool *pool = open_pool(&b, 2);
+    alarm(60); /* a call that is never woken would hang */
+    for (int round = 0; round < 10; round++) {
+        meeting m = {0};
+        ewci_parallel(pool, 2, take_long, &m);
+        assert_int_equal(atomic_load(&m.arrived), 2);
+    }
+    alarm(0);
+    close_pool(&b, pool);
+}
+
 static void fewer_than_one_index_is_one(void **state)
 {
     (void)state;
@@ -280,6 +302,7 @@ int main(void)
         cmocka_unit_test(every_index_runs_once_and_knows_the_count),
         cmocka_unit_test(a_region_after_a_pause_finds_sleeping_threads),
         cmocka_unit_test(two_threads_run_at_the_same_time),
+        cmocka_unit_test(a_caller_that_sleeps_is_woken),
         cmocka_unit_test(fewer_than_one_index_is_one),
         cmocka_unit_test(pools_do_not_disturb_each_other),
         cmocka_unit_test(a_region_inside_a_region_runs_every_index),

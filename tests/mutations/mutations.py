@@ -4,7 +4,7 @@ must notice. White space in `old` matches any white space."""
 from dataclasses import dataclass
 
 MODEL, FISHER, STEPS = "model/test_fixtures", "fisher/test_fisher_fixtures", "train/test_steps_fixtures"
-GEMM = "ops/test_gemm"
+GEMM, POOL = "ops/test_gemm", "core/test_threads"
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,15 @@ MUTATIONS = [
              "p->convert_a = j == 0;", (GEMM_BF16,), onednn=True),
     Mutation("bf16 product: oneDNN takes its own threads", "lib/cpu/onednn.c", "omp_set_num_threads(1);", "", (GEMM_BF16,), onednn=True),
     Mutation("bf16 product: a shape is taken for another's", "lib/cpu/onednn.c", "p->n == n && p->k == k", "p->k == k", (GEMM_BF16,), onednn=True),
+    # ---- threads
+    Mutation("threads: a caller that sleeps is not woken", "lib/core/pool.c", "pthread_cond_signal(&pool->emptied);", "", (POOL,)),
+    Mutation("threads: workers that sleep are not woken", "lib/core/pool.c", "    wake(pool);\n    work(pool, 0, count);",
+             "    work(pool, 0, count);", (POOL,)),
+    Mutation("threads: an index is done twice", "lib/core/pool.c",
+             "!atomic_exchange_explicit(&pool->taken[index], true, memory_order_relaxed)", "true", (POOL,)),
+    Mutation("attention: the scratch of more tokens is too small for fewer", "lib/cpu/attention.c", "return whole > halved ? whole : halved;",
+             "return whole;", ("ops/test_attention",)),
+    Mutation("cross entropy: a large cap is left out", LOSS, "if (softcap > 0) {", "if (softcap > 60) {", ("ops/test_cross_entropy",)),
     # ---- norms
     Mutation("norm: w instead of 1 + w", NORM, "y[i] = x[i] * rstd * (1.0F + w[i]);", "y[i] = x[i] * rstd * w[i];",
              reduced=True),

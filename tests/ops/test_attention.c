@@ -194,7 +194,7 @@ static void large_groups_and_heads_are_right(void **state)
 {
     (void)state;
     CHECK_SIZES({90, 16, 1, 4, 0, 5, 0}, {60, 150, 1, 2, 20, 0, 0}, {130, 9, 3, 7, 0, 5, 0}, {140, 2, 1, 256, 50, 5, 0},
-                {70, 1, 1, 301, 0, 0, 0});
+                {70, 1, 1, 301, 0, 0, 0}, {70, 1, 1, 512, 0, 5, 0});
 }
 
 /* A row that sees only itself returns its value exactly. */
@@ -261,6 +261,34 @@ static void scratch_does_not_grow_with_the_square_of_the_length(void **state)
     device_close(opened);
 }
 
+/* A workspace lays its scratch out once, for its largest batch; smaller batches may have more tiles. */
+static void the_scratch_of_more_tokens_serves_fewer(void **state)
+{
+    static const sizes list[] = {{383, 8, 4, 4, 0, 5, 0}, {191, 2, 1, 4, 0, 5, 0}};
+    (void)state;
+    opened_device *opened = device_open(EWC_ISA_AUTO, 2);
+    for (size_t k = 0; k < 2; k++) {
+        problem p = make_inputs(&list[k]);
+        ewci_attention larger = p.shape;
+        larger.tokens++;
+        float *o = array_filled(p.shape.tokens * p.query, NAN),
+              *lse = array_filled(p.shape.tokens * p.shape.heads, NAN);
+        float *dqkv = array_filled(p.shape.tokens * p.width, NAN);
+        void *scratch = make_scratch(opened->device, &larger);
+        assert_int_equal(ewci_cpu_attention_fwd(opened->device, &p.shape, o, lse, p.qkv, scratch), EWC_OK);
+        assert_int_equal(ewci_cpu_attention_bwd(opened->device, &p.shape, dqkv, p.d_o, o, lse, p.qkv, scratch), EWC_OK);
+        check_guard(opened->device, &larger, scratch);
+        arrays_free();
+    }
+    for (int64_t tokens = 1; tokens < 3000; tokens++) {
+        ewci_attention shape = {.tokens = tokens, .heads = 8, .kv_heads = 4, .head_dim = 4}, fewer = shape;
+        fewer.tokens--;
+        assert_true(ewci_cpu_attention_scratch(opened->device, &fewer) <=
+                    ewci_cpu_attention_scratch(opened->device, &shape));
+    }
+    device_close(opened);
+}
+
 static void nothing_is_done_for_no_tokens(void **state)
 {
     (void)state;
@@ -286,6 +314,7 @@ int main(void)
         cmocka_unit_test(a_query_alone_returns_its_value),
         cmocka_unit_test(large_scores_do_not_overflow),
         cmocka_unit_test(scratch_does_not_grow_with_the_square_of_the_length),
+        cmocka_unit_test(the_scratch_of_more_tokens_serves_fewer),
         cmocka_unit_test(nothing_is_done_for_no_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

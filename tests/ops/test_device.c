@@ -167,22 +167,23 @@ static void print_line(void *user, ewc_log_level level, const char *message)
 }
 
 /* What this program does when it is run again by the tests below. */
-static int tell_blas_kernels(void)
+static int tell_blas_kernels(ewc_instruction_set set)
 {
-    ewc_context ctx = {.threads = 1, .options = {.log = print_line}};
+    ewc_context ctx = {.threads = 1, .options = {.log = print_line, .instruction_set = set}};
     ewc_context_info info;
     ewci_device *device = NULL;
     if (ewci_cpu_open(&ctx, &ctx.options, &device) != EWC_OK) return 1;
     ewci_cpu_describe(device, &info);
-    printf("kernels %s expected %d\n", info.blas_kernels, info.blas_kernels_expected);
+    printf("kernels %s expected %d\nproducts through %s\n", info.blas_kernels, info.blas_kernels_expected,
+           info.products_through);
     for (char **entry = environ; *entry != NULL; entry++)
         if (strncmp(*entry, "OPENBLAS_CORETYPE=", 18) == 0) printf("environment %s\n", *entry);
     ewci_cpu_close(device);
     return 0;
 }
 
-/* Output of this program with OPENBLAS_CORETYPE set to "core", or not set (NULL). */
-static void told_with(const char *core, char *text, size_t bytes)
+/* Output of this program with OPENBLAS_CORETYPE set to "core", or not set (NULL), for "best" or "portable" vectors. */
+static void told_with(const char *core, const char *set, char *text, size_t bytes)
 {
     int ends[2], status;
     assert_int_equal(pipe(ends), 0);
@@ -195,7 +196,7 @@ static void told_with(const char *core, char *text, size_t bytes)
             unsetenv("OPENBLAS_CORETYPE");
         dup2(ends[1], STDOUT_FILENO);
         close(ends[0]);
-        execl(self, self, "tell", (char *)NULL);
+        execl(self, self, "tell", set, (char *)NULL);
         _exit(127);
     }
     close(ends[1]);
@@ -241,10 +242,11 @@ static void openblas_is_told_the_kernels_unless_the_user_chose(void **state)
 static void openblas_runs_the_kernels_of_this_processor(void **state)
 {
     (void)state;
-    char text[4096], expected[128];
-    if (ewci_processor_openblas_core() == NULL) skip();
-    snprintf(expected, sizeof expected, "kernels %s expected 1\n", ewci_processor_openblas_core());
-    told_with(NULL, text, sizeof text);
+    char text[4096], expected[256];
+    const char *core = ewci_processor_openblas_core();
+    if (core == NULL) skip();
+    snprintf(expected, sizeof expected, "kernels %s expected 1\nproducts through OpenBLAS %s\n", core, core);
+    told_with(NULL, "portable", text, sizeof text);
     assert_string_equal(text, expected); /* and nothing about the environment: it was not changed */
 }
 
@@ -253,11 +255,25 @@ static void other_kernels_are_the_users_choice_and_are_warned_about(void **state
     (void)state;
     char text[4096];
     if (ewci_processor_openblas_core() == NULL) skip();
-    told_with("Prescott", text, sizeof text);
+    told_with("Prescott", "portable", text, sizeof text);
     assert_non_null(strstr(text, "warning: OpenBLAS runs its Prescott kernels"));
     assert_non_null(strstr(text, "OPENBLAS_CORETYPE"));
     assert_non_null(strstr(text, "kernels Prescott expected 0\n"));
     assert_non_null(strstr(text, "environment OPENBLAS_CORETYPE=Prescott\n"));
+}
+
+/* A processor that OpenBLAS takes for another one, as Debian 12's takes new ones for a Prescott. */
+static void products_do_not_depend_on_what_openblas_takes_the_processor_for(void **state)
+{
+    (void)state;
+    char text[4096], expected[128];
+    if (!ewci_processor_has_avx2()) skip();
+    snprintf(expected, sizeof expected, "products through libewc %s\n",
+             ewci_processor_has_avx512() ? "avx512" : "avx2");
+    told_with("Prescott", "best", text, sizeof text);
+    assert_non_null(strstr(text, "kernels Prescott expected 0\n"));
+    assert_non_null(strstr(text, expected));
+    assert_null(strstr(text, "warning"));
 }
 
 int main(int count, char **arguments)
@@ -273,9 +289,11 @@ int main(int count, char **arguments)
         cmocka_unit_test(the_kernels_to_run_follow_from_the_instruction_set),
         cmocka_unit_test(openblas_is_told_the_kernels_unless_the_user_chose),
         cmocka_unit_test(openblas_runs_the_kernels_of_this_processor),
+        cmocka_unit_test(products_do_not_depend_on_what_openblas_takes_the_processor_for),
         cmocka_unit_test(other_kernels_are_the_users_choice_and_are_warned_about),
     };
-    if (count == 2 && strcmp(arguments[1], "tell") == 0) return tell_blas_kernels();
+    if (count == 3 && strcmp(arguments[1], "tell") == 0)
+        return tell_blas_kernels(strcmp(arguments[2], "portable") == 0 ? EWC_ISA_PORTABLE : EWC_ISA_AUTO);
     self = arguments[0];
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,9 +7,9 @@
 
 typedef struct ewci_attention_strip {
     int64_t keys, lanes; /* lanes is a multiple of EWCI_ATTENTION_VECTOR */
-    const int32_t *from,
-        *to; /* [keys / EWCI_KEY_GROUP] lanes that see a key of each group: multiples of EWCI_ATTENTION_VECTOR; the others' scores
-                               * are undefined on entry, their probabilities and gradients zero */
+    /* [keys / EWCI_KEY_GROUP, rounded up] lanes that see a key of each group, multiples of EWCI_ATTENTION_VECTOR; the others' scores are
+     * undefined on entry, their probabilities and gradients zero. */
+    const int32_t *from, *to;
     int64_t first;                   /* number of the strip's first key, counted as lowest and highest are */
     int64_t seen_first, seen_last;   /* every lane sees the keys between these, both included */
     const int32_t *lowest, *highest; /* [lanes] a lane sees key j when lowest <= j <= highest */

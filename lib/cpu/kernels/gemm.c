@@ -1,10 +1,10 @@
 /* The inner parts of the matrix product: panels of both operands in the order in which the innermost loop reads them, and that loop.
  *
- *   C[ROWS, COLUMNS] (+)= sum_l a[l, :]^T b[l, :],   a[k, ROWS] and b[k, COLUMNS] packed without gaps
+ *   C[ROWS, COLUMNS] (+)= sum_l a[l, :]^T b[l, :],   rows l of a and b packed without gaps, or so far apart
  *
  * The tile of C stays in registers: ROWS x COLUMNS / vector accumulators, two vectors of b, one element of a in all lanes. Each element
  * is one chain of fused multiply-adds in the order of l, whatever tile it is in. (Goto and van de Geijn, 2008; the names are those
- * of BLIS: Van Zee and van de Geijn, 2015.) Only for processors with fused multiply-add; elsewhere OpenBLAS does it. */
+ * of BLIS: Van Zee and van de Geijn, 2015.) Without fused multiply-add (the portable set) it is a product and a sum. */
 #include <string.h>
 
 #include "cpu/kernels/kernels.h"
