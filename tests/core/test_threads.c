@@ -92,7 +92,7 @@ static void meet(void *argument, int index, int count)
     meeting *m = argument;
     m->here[index] = pthread_self();
     atomic_fetch_add(&m->arrived, 1);
-    for (int i = 0; i < 5000 && atomic_load(&m->arrived) < count; i++) usleep(1000);
+    for (int i = 0; i < 2000 && atomic_load(&m->arrived) < count; i++) usleep(1000);
 }
 
 static void two_threads_run_at_the_same_time(void **state)
@@ -101,6 +101,7 @@ static void two_threads_run_at_the_same_time(void **state)
     bare b;
     ewci_pool *pool = open_pool(&b, 2);
     meeting m = {0};
+    usleep(20000); /* the other one sleeps by now */
     ewci_parallel(pool, 2, meet, &m);
     assert_false(pthread_equal(m.here[0], m.here[1]));
     close_pool(&b, pool);
@@ -118,7 +119,7 @@ static void a_caller_that_sleeps_is_woken(void **state)
     (void)state;
     bare b;
     ewci_pool *pool = open_pool(&b, 2);
-    alarm(60); /* a call that is never woken would hang */
+    alarm(20); /* a call that is never woken would hang */
     for (int round = 0; round < 10; round++) {
         meeting m = {0};
         ewci_parallel(pool, 2, take_long, &m);
