@@ -19,7 +19,7 @@ typedef struct shape {
 static const shape SHAPES[] = {
     {4096, 256, 6, 4, 2, 64, 1024, 128, 64},
     {4096, 256, 6, 4, 2, 64, 1024, 128, 256},
-    {32000, 512, 8, 8, 4, 64, 2048, 256, 256},
+    {32000, 768, 12, 8, 4, 128, 3072, 512, 512},
 };
 enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES };
 
@@ -128,7 +128,7 @@ int main(int argc, char **argv)
     bench_options options = {0};
     bench_parse(argc, argv, &options);
     ewc_context *ctx = bench_context(&options);
-    int64_t repetitions = options.repetitions > 0 ? options.repetitions : 5;
+    int64_t repetitions = options.repetitions > 0 ? options.repetitions : 3;
     int failed = 0;
     printf("\n%-38s %18s %18s\n%-38s %18s %18s\n", "8 sequences, and as multiples", "", "", "of an ordinary pass",
            "time", "processor time");
