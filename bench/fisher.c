@@ -9,19 +9,15 @@
 
 #include "libewc.h"
 #include "support/measure.h"
+#include "support/shapes.h"
 
 enum { SEQUENCES = 8, CANDIDATES = 5 };
 
-typedef struct shape {
-    int64_t vocab, hidden, layers, heads, kv_heads, head_dim, intermediate, window, length;
-} shape;
-
-static const shape SHAPES[] = {
-    {4096, 256, 6, 4, 2, 64, 1024, 128, 64},
-    {4096, 256, 6, 4, 2, 64, 1024, 128, 256},
-    {32000, 768, 12, 8, 4, 128, 3072, 512, 512},
-};
-enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES };
+static const struct {
+    const char *shape;
+    int64_t length;
+} SIZES[] = {{"S", 64}, {"S", 256}, {"M", 512}};
+enum { SIZE_COUNT = sizeof SIZES / sizeof *SIZES };
 
 typedef struct candidate {
     const char *name;
@@ -37,23 +33,6 @@ static const candidate ALL[CANDIDATES] = {
     {"empirical_signs", EWC_FISHER_EMPIRICAL_SIGNS, SEQUENCES},
     {"sampled", EWC_FISHER_SAMPLED, SEQUENCES},
 };
-
-static ewc_model *make_model(ewc_context *ctx, const shape *s)
-{
-    ewc_model *model;
-    ewc_model_config config;
-    ewc_model_config_default(&config);
-    config.vocab_size = s->vocab;
-    config.hidden_size = s->hidden;
-    config.layers = s->layers;
-    config.heads = s->heads;
-    config.kv_heads = s->kv_heads;
-    config.head_dim = s->head_dim;
-    config.intermediate_size = s->intermediate;
-    config.sliding_window = s->window;
-    bench_check(ctx, ewc_model_create(ctx, &config, 1, &model));
-    return model;
-}
 
 static ewc_fisher *make_fisher(ewc_context *ctx, ewc_model *model, ewc_estimator estimator)
 {
@@ -92,25 +71,27 @@ static times time_of(ewc_context *ctx, ewc_fisher *fisher, const int32_t *ids, i
     return (times){end.wall - start.wall, end.processor - start.processor};
 }
 
-static int bench_shape(ewc_context *ctx, const shape *s, int64_t repetitions)
+static int bench_size(ewc_context *ctx, const bench_shape *shape, int64_t length, int64_t repetitions)
 {
     double wall[CANDIDATES][MOST_REPETITIONS], processor[CANDIDATES][MOST_REPETITIONS];
     ewc_fisher *fishers[CANDIDATES];
-    int64_t count = SEQUENCES * s->length + 1;
+    int64_t count = SEQUENCES * length + 1;
     int32_t *ids = malloc((size_t)count * sizeof *ids);
     if (ids == NULL) return 1;
-    for (int64_t i = 0; i < count; i++) ids[i] = (int32_t)((uint64_t)i * 2654435761U % (uint64_t)s->vocab);
-    ewc_model *model = make_model(ctx, s);
+    for (int64_t i = 0; i < count; i++) ids[i] = (int32_t)((uint64_t)i * 2654435761U % (uint64_t)shape->vocab);
+    ewc_model_config config = bench_shape_config(shape);
+    ewc_model *model = NULL;
+    bench_check(ctx, ewc_model_create(ctx, &config, 1, &model));
     for (int c = 0; c < CANDIDATES; c++) fishers[c] = make_fisher(ctx, model, ALL[c].estimator);
     for (int64_t r = -1; r < repetitions; r++)
         for (int c = 0; c < CANDIDATES; c++) {
-            times t = time_of(ctx, fishers[c], ids, s->length, ALL[c].at_once);
+            times t = time_of(ctx, fishers[c], ids, length, ALL[c].at_once);
             if (r < 0) continue;
             wall[c][r] = t.wall;
             processor[c][r] = t.processor;
         }
     printf("%.1f million parameters, %d x %lld tokens\n", 1e-6 * (double)ewc_model_parameter_count(model), SEQUENCES,
-           (long long)s->length);
+           (long long)length);
     double ordinary[2] = {bench_median(wall[0], repetitions), bench_median(processor[0], repetitions)};
     for (int c = 0; c < CANDIDATES; c++) {
         double seconds[2] = {bench_median(wall[c], repetitions), bench_median(processor[c], repetitions)};
@@ -132,7 +113,8 @@ int main(int argc, char **argv)
     int failed = 0;
     printf("\n%-38s %18s %18s\n%-38s %18s %18s\n", "8 sequences, and as multiples", "", "", "of an ordinary pass",
            "time", "processor time");
-    for (int i = 0; i < SHAPE_COUNT && !failed; i++) failed = bench_shape(ctx, &SHAPES[i], repetitions);
+    for (int i = 0; i < SIZE_COUNT && !failed; i++)
+        failed = bench_size(ctx, bench_shape_named(SIZES[i].shape), SIZES[i].length, repetitions);
     ewc_context_destroy(ctx);
     return failed;
 }
