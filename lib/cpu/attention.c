@@ -185,7 +185,7 @@ static void set_groups(const ewci_query_tile *t, const ewci_attention_thread *me
 {
     const int64_t vector = EWCI_ATTENTION_VECTOR;
     for (int64_t g = 0, key = s->key; key < s->end; g++, key += EWCI_KEY_GROUP) {
-        int64_t end = key + EWCI_KEY_GROUP < s->end ? key + EWCI_KEY_GROUP : s->end;
+        int64_t end = ewci_smaller(key + EWCI_KEY_GROUP, s->end);
         int64_t query = key > t->first ? key : t->first, query_end = last_to_see(t, memory, query, end);
         int64_t from = ((query - t->first) * t->heads - s->lane) / vector * vector;
         int64_t to = ((query_end - t->first) * t->heads - s->lane + vector - 1) / vector * vector;
@@ -198,7 +198,7 @@ ewci_key_strip ewci_attention_strip_at(const ewci_query_tile *t, const ewci_atte
                                        int64_t end)
 {
     const int64_t vector = EWCI_ATTENTION_VECTOR, query = key > t->first ? key : t->first;
-    if (key + EWCI_KEY_STRIP < end) end = key + EWCI_KEY_STRIP;
+    end = ewci_smaller(end, key + EWCI_KEY_STRIP);
     int64_t query_end = last_to_see(t, memory, query, end);
     ewci_key_strip s = {.key = key, .end = end};
     if (query_end == query) return s;

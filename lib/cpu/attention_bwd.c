@@ -61,8 +61,8 @@ static void add_to_keys(const ewci_attention_job *j, const ewci_attention_thread
     const ewci_gemm_kernels *kernels = j->device->kernels->gemm;
     const int64_t d = j->shape->head_dim, count = s->end - s->key;
     for (int64_t g = 0, key = 0; key < count; g++, key += EWCI_KEY_GROUP) {
-        int64_t from = s->from[g], to = s->to[g] < s->rows ? s->to[g] : s->rows;
-        const ewci_gemm_panels p = {.m = count - key < EWCI_KEY_GROUP ? count - key : EWCI_KEY_GROUP,
+        int64_t from = s->from[g], to = ewci_smaller(s->to[g], s->rows);
+        const ewci_gemm_panels p = {.m = ewci_smaller(count - key, EWCI_KEY_GROUP),
                                     .n = d,
                                     .k = to - from,
                                     .a = weights + key * s->lanes + from,
