@@ -249,7 +249,7 @@ typedef struct ewc_model ewc_model;
 
 #define EWC_MAX_LAYERS 256
 
-typedef enum ewc_family { EWC_GEMMA2 = 2 } ewc_family;
+typedef enum ewc_family { EWC_GEMMA2 = 2, EWC_GEMMA3 = 3 } ewc_family; /* GEMMA3: its text model */
 
 typedef struct ewc_model_config {
     size_t struct_size;
@@ -260,16 +260,22 @@ typedef struct ewc_model_config {
     double query_scale;                      /* query_pre_attn_scalar: scores are q·k * query_scale^-0.5 */
     double attention_softcap, final_softcap; /* 0: none */
     double rms_norm_eps;
-    double rope_theta;
+    double rope_theta; /* base of the rotary embedding; with rope_local_theta, of the full layers alone */
     int64_t sliding_window;
-    uint8_t sliding[EWC_MAX_LAYERS];         /* 1: this layer is windowed. Default: layers 0, 2, 4, ... */
+    uint8_t sliding
+        [EWC_MAX_LAYERS]; /* 1: this layer is windowed. Default: layers 0, 2, 4, ...; GEMMA3: all but each sixth */
     int64_t bos_token, eos_token, pad_token; /* -1: none */
     double initializer_range;                /* standard deviation of random weights */
+    double rope_local_theta;                 /* base of the windowed layers; 0 (default): rope_theta */
+    double rope_scale; /* positions are divided by it in the full layers ("linear" scaling); 0 (default): 1 */
 } ewc_model_config;
 
 /* Gemma 2 with the values that its sizes share (softcaps 50 and 30, theta 10000, eps 1e-6, window 4096, ids 2, 1, 0). The caller
  * sets vocab_size to head_dim; query_scale 0 means head_dim. */
 EWC_API void ewc_model_config_default(ewc_model_config *config);
+/* The same for Gemma 3 text (no softcaps, theta 1e6 and 1e4, window 512, each sixth layer full, longest document 32768). Its queries and
+ * keys pass through a norm over head_dim before they are rotated. */
+EWC_API void ewc_model_config_gemma3(ewc_model_config *config);
 
 /* Reads and checks a Hugging Face config.json (or a directory that holds one) without loading weights. */
 EWC_API ewc_status ewc_model_config_read(ewc_context *context, const char *path, ewc_model_config *config);
@@ -279,7 +285,8 @@ EWC_API ewc_status ewc_model_create(ewc_context *context, const ewc_model_config
                                     ewc_model **model);
 
 /* Loads a Hugging Face directory: config.json and safetensors, one file or sharded with an index, f32, f16 or bf16 (widened to f32).
- * Fields of config.json that the library does not know are kept and written back by save. */
+ * Fields of config.json that the library does not know are kept and written back by save. Of a `gemma3` directory, text and vision, the
+ * text model is taken, and save writes a `gemma3_text` one. */
 EWC_API ewc_status ewc_model_load(ewc_context *context, const char *directory, ewc_model **model);
 EWC_API void ewc_model_destroy(ewc_model *model);
 

@@ -120,6 +120,16 @@ typedef struct ewci_ops {
                                        const void *w_pre, const float *rstd_post, const float *rstd_pre, int64_t rows,
                                        int64_t hidden);
 
+    /* Norms of queries and keys over head_dim d, each head by itself. Rows of x and y are heads of q, kv_heads of k, kv_heads of v:
+     * q and k as rmsnorm with w_q and w_k [d], v copied. rstd[T, heads + kv_heads]. y is not x. */
+    ewc_status (*qk_norm_fwd)(ewci_device *device, void *y, float *rstd, const void *x, const void *w_q,
+                              const void *w_k, int64_t count, int64_t heads, int64_t kv_heads, int64_t head_dim,
+                              float eps);
+    /* In place, dx: gradient of y -> gradient of x (v's stays). dw_q, dw_k += (either may be NULL). */
+    ewc_status (*qk_norm_bwd)(ewci_device *device, void *dx, float *dw_q, float *dw_k, const void *x, const void *w_q,
+                              const void *w_k, const float *rstd, int64_t count, int64_t heads, int64_t kv_heads,
+                              int64_t head_dim);
+
     /* ---- RoPE (halves, not pairs) ---------------------------------------------------------------------------------- */
     /* table[t, 0..d/2) = cos, table[t, d/2..d) = sin of position_t * frequency_i, with frequency_i =
      * theta^(-2i/d) / linear_scale in f32 and the angle the f32 product, as the reference model computes them. */

@@ -11,6 +11,7 @@
     X(gemm) X(gemm_square) \
     X(embed_fwd) X(embed_bwd) X(gather_rows) X(scatter_square) \
     X(rmsnorm_fwd) X(rmsnorm_bwd) X(rmsnorm_residual_fwd) X(rmsnorm_residual_bwd) \
+    X(qk_norm_fwd) X(qk_norm_bwd) \
     X(rope_table) X(rope) \
     X(attention_scratch) X(attention_fwd) X(attention_bwd) \
     X(geglu_fwd) X(geglu_bwd) \

@@ -1,4 +1,4 @@
-/* Reading config.json: see config.h. Writing is in config_format.c. */
+/* Reading config.json: see config.h. Rotary embedding: config_rope.c; layers and window: config_layers.c; writing: config_format.c. */
 #include "io/config.h"
 
 #include <stdio.h>
@@ -7,8 +7,8 @@
 #include "core/memory.h"
 #include "core/status.h"
 #include "io/config_fields.h"
+#include "io/config_reader.h"
 #include "io/file.h"
-#include "io/json.h"
 
 /* Largest value of a size: products of three stay far below 2^63. */
 #define SIZE_LIMIT ((int64_t)1 << 24)
@@ -41,41 +41,31 @@ const ewci_config_token ewci_config_tokens[] = {
     {NULL, 0, 0},
 };
 
-/* What the parsing functions share. */
-typedef struct reader {
-    ewc_context *ctx;
-    const char *file;
-    const cJSON *root;
-    ewc_model_config *config;
-} reader;
+typedef ewci_config_reader reader;
 
-static const cJSON *find(const reader *r, const char *field)
-{
-    return ewci_json_find(r->root, field);
-}
-
-static bool absent(const cJSON *value)
-{
-    return value == NULL || cJSON_IsNull(value);
-}
-
-/* The same words as for a wrong value, but EWC_ERROR_UNSUPPORTED: the file is right, the library cannot do it. */
-static ewc_status unsupported(const reader *r, const char *field, const char *expected, const cJSON *found)
+ewc_status ewci_config_unsupported(const reader *r, const char *field, const char *expected, const cJSON *found)
 {
     ewci_json_record(r->ctx, r->file, field, expected, found);
     return EWC_ERROR_UNSUPPORTED;
 }
 
+/* Files of Gemma 3 may leave out what has transformers' default, which the config then holds already; those of Gemma 2 name everything. */
+static bool left_out(const reader *r, const char *field)
+{
+    return r->config->family == EWC_GEMMA3 && ewci_config_find(r, field) == NULL;
+}
+
 static ewc_status read_integers(const reader *r)
 {
     for (const ewci_config_integer *f = ewci_config_integers; f->name != NULL; f++)
-        EWCI_TRY(ewci_json_integer(r->ctx, r->file, r->root, f->name, 1, f->largest,
-                                   (int64_t *)(void *)((char *)r->config + f->offset)));
+        if (!left_out(r, f->name))
+            EWCI_TRY(ewci_json_integer(r->ctx, r->file, r->root, f->name, 1, f->largest,
+                                       (int64_t *)(void *)((char *)r->config + f->offset)));
     if (r->config->kv_heads < 1 || r->config->heads % r->config->kv_heads != 0)
         return ewci_json_wrong(r->ctx, r->file, "num_key_value_heads", "a divisor of num_attention_heads",
-                               find(r, "num_key_value_heads"));
+                               ewci_config_find(r, "num_key_value_heads"));
     if (r->config->head_dim % 2 != 0)
-        return ewci_json_wrong(r->ctx, r->file, "head_dim", "an even number", find(r, "head_dim"));
+        return ewci_json_wrong(r->ctx, r->file, "head_dim", "an even number", ewci_config_find(r, "head_dim"));
     return EWC_OK;
 }
 
@@ -83,11 +73,11 @@ static ewc_status read_reals(const reader *r)
 {
     for (const ewci_config_real *f = ewci_config_reals; f->name != NULL; f++) {
         double *target = (double *)(void *)((char *)r->config + f->offset);
-        const cJSON *value = find(r, f->name);
+        const cJSON *value = ewci_config_find(r, f->name);
         double low = f->kind == EWCI_POSITIVE ? 1e-300 : 0.0;
         if (f->kind == EWCI_NULL_IS_ZERO && cJSON_IsNull(value))
             *target = 0.0;
-        else if (f->kind != EWCI_OPTIONAL || !absent(value))
+        else if (f->kind == EWCI_OPTIONAL ? !ewci_config_absent(value) : !left_out(r, f->name))
             EWCI_TRY(ewci_json_real(r->ctx, r->file, r->root, f->name, low, 1e300, target));
     }
     return EWC_OK;
@@ -98,11 +88,11 @@ static ewc_status read_tokens(const reader *r)
 {
     for (const ewci_config_token *f = ewci_config_tokens; f->name != NULL; f++) {
         int64_t *target = (int64_t *)(void *)((char *)r->config + f->offset);
-        const cJSON *value = find(r, f->name), *first = cJSON_IsArray(value) ? value->child : value;
+        const cJSON *value = ewci_config_find(r, f->name), *first = cJSON_IsArray(value) ? value->child : value;
         *target = f->usual;
         if (value == NULL) continue;
         *target = -1;
-        if (absent(first)) continue;
+        if (ewci_config_absent(first)) continue;
         if (!ewci_json_exact(first, -1, r->config->vocab_size - 1, target))
             return ewci_json_wrong(r->ctx, r->file, f->name, "a token id below vocab_size", first);
     }
@@ -120,137 +110,116 @@ static bool is_tanh_gelu(const cJSON *value)
 /* hidden_activation decides; hidden_act beside it is a remnant that readers ignore. */
 static ewc_status check_activation(const reader *r)
 {
-    const char *field = absent(find(r, "hidden_activation")) ? "hidden_act" : "hidden_activation";
-    const cJSON *value = find(r, field);
-    if (absent(value) || is_tanh_gelu(value)) return EWC_OK;
-    return unsupported(r, field, "\"gelu_pytorch_tanh\"", value);
+    const char *field =
+        ewci_config_absent(ewci_config_find(r, "hidden_activation")) ? "hidden_act" : "hidden_activation";
+    const cJSON *value = ewci_config_find(r, field);
+    if (ewci_config_absent(value) || is_tanh_gelu(value)) return EWC_OK;
+    return ewci_config_unsupported(r, field, "\"gelu_pytorch_tanh\"", value);
 }
 
 static ewc_status check_flag(const reader *r, const char *field, bool wanted)
 {
-    const cJSON *value = find(r, field);
-    if (absent(value) || (wanted ? cJSON_IsTrue(value) : cJSON_IsFalse(value))) return EWC_OK;
-    return unsupported(r, field, wanted ? "true" : "false", value);
+    const cJSON *value = ewci_config_find(r, field);
+    if (ewci_config_absent(value) || (wanted ? cJSON_IsTrue(value) : cJSON_IsFalse(value))) return EWC_OK;
+    return ewci_config_unsupported(r, field, wanted ? "true" : "false", value);
 }
 
 static ewc_status check_supported(const reader *r)
 {
-    const cJSON *dropout = find(r, "attention_dropout"), *quantization = find(r, "quantization_config");
+    const cJSON *dropout = ewci_config_find(r, "attention_dropout"),
+                *quantization = ewci_config_find(r, "quantization_config");
     EWCI_TRY(check_activation(r));
     EWCI_TRY(check_flag(r, "attention_bias", false));
     EWCI_TRY(check_flag(r, "use_bidirectional_attention", false));
     EWCI_TRY(check_flag(r, "tie_word_embeddings", true));
-    if (!absent(dropout) && !(cJSON_IsNumber(dropout) && dropout->valuedouble == 0.0))
-        return unsupported(r, "attention_dropout", "0", dropout);
-    if (!absent(quantization))
-        return unsupported(r, "quantization_config", "weights in F32, BF16 or F16", quantization);
+    if (!ewci_config_absent(dropout) && !(cJSON_IsNumber(dropout) && dropout->valuedouble == 0.0))
+        return ewci_config_unsupported(r, "attention_dropout", "0", dropout);
+    if (r->config->family == EWC_GEMMA3 && !ewci_config_absent(ewci_config_find(r, "attn_logit_softcapping")))
+        return ewci_config_unsupported(r, "attn_logit_softcapping", "null (transformers applies none in Gemma 3)",
+                                       ewci_config_find(r, "attn_logit_softcapping"));
+    if (!ewci_config_absent(quantization))
+        return ewci_config_unsupported(r, "quantization_config", "weights in F32, BF16 or F16", quantization);
     return EWC_OK;
 }
 
-static ewc_status check_model_type(const reader *r)
+/* Where the file does not say (transformers 5.0.0, Gemma3TextConfig). */
+static void gemma3_defaults(ewc_model_config *config)
+{
+    ewc_model_config_gemma3(config);
+    config->vocab_size = 262208;
+    config->hidden_size = 2304;
+    config->intermediate_size = 9216;
+    config->layers = 26;
+    config->heads = 8;
+    config->kv_heads = 4;
+    config->head_dim = 256;
+    config->max_position = 131072;
+    config->query_scale = 256;
+    config->sliding_window = 4096;
+}
+
+static ewc_status read_family(const reader *r)
 {
     const char *type;
     EWCI_TRY(ewci_json_string(r->ctx, r->file, r->root, "model_type", &type));
-    if (strcmp(type, "gemma2") == 0) return EWC_OK;
-    const char *expected =
-        strncmp(type, "gemma3", 6) == 0 ? "\"gemma2\" (Gemma 3 is not implemented yet)" : "\"gemma2\"";
-    return unsupported(r, "model_type", expected, find(r, "model_type"));
-}
-
-/* rope_scaling (older) and rope_parameters (newer): nothing but the plain rotation. */
-static ewc_status check_rope_type(const reader *r, const char *field)
-{
-    const cJSON *object = find(r, field);
-    char place[64];
-    if (absent(object)) return EWC_OK;
-    if (!cJSON_IsObject(object)) return ewci_json_wrong(r->ctx, r->file, field, "an object", object);
-    const cJSON *type = ewci_json_find(object, "rope_type");
-    if (type == NULL) type = ewci_json_find(object, "type");
-    bool plain = absent(type) || (cJSON_IsString(type) && strcmp(type->valuestring, "default") == 0);
-    snprintf(place, sizeof place, "%s: rope_type", field);
-    if (!plain) return unsupported(r, place, "\"default\"", type);
-    const cJSON *partial = ewci_json_find(object, "partial_rotary_factor");
-    snprintf(place, sizeof place, "%s: partial_rotary_factor", field);
-    if (!absent(partial) && !(cJSON_IsNumber(partial) && partial->valuedouble == 1.0))
-        return unsupported(r, place, "1", partial);
+    if (strcmp(type, "gemma2") == 0)
+        *r->config =
+            (ewc_model_config){.struct_size = sizeof *r->config, .family = EWC_GEMMA2, .initializer_range = 0.02};
+    else if (strcmp(type, "gemma3_text") == 0)
+        gemma3_defaults(r->config);
+    else
+        return ewci_config_unsupported(r, "model_type", "\"gemma2\", \"gemma3_text\" or \"gemma3\"",
+                                       ewci_config_find(r, "model_type"));
     return EWC_OK;
 }
 
-/* rope_theta at the top or in rope_parameters; where it is in both they must agree. */
-static ewc_status read_rope(const reader *r)
+/* Moves the member to `to` unless that has one. */
+static bool move_member(cJSON *to, cJSON *from, const char *field)
 {
-    const cJSON *parameters = find(r, "rope_parameters");
-    const cJSON *inner = cJSON_IsObject(parameters) ? ewci_json_find(parameters, "rope_theta") : NULL;
-    const cJSON *top = find(r, "rope_theta");
-    double theta;
-    EWCI_TRY(check_rope_type(r, "rope_scaling"));
-    EWCI_TRY(check_rope_type(r, "rope_parameters"));
-    if (cJSON_IsObject(parameters) && inner == NULL && top == NULL)
-        return ewci_json_wrong(r->ctx, r->file, "rope_parameters: rope_theta", "a positive number", NULL);
-    if (inner == NULL)
-        return ewci_json_real(r->ctx, r->file, r->root, "rope_theta", 1e-300, 1e300, &r->config->rope_theta);
-    if (ewci_json_real(r->ctx, r->file, parameters, "rope_theta", 1e-300, 1e300, &theta) != EWC_OK)
-        return ewci_json_wrong(r->ctx, r->file, "rope_parameters: rope_theta", "a positive number", inner);
-    if (top != NULL && !(cJSON_IsNumber(top) && top->valuedouble == theta))
-        return ewci_json_wrong(r->ctx, r->file, "rope_theta", "the number that rope_parameters has", top);
-    r->config->rope_theta = theta;
-    return EWC_OK;
+    if (ewci_json_find(to, field) != NULL) return true;
+    cJSON *item = cJSON_DetachItemFromObjectCaseSensitive(from, field);
+    if (item == NULL || cJSON_AddItemToObject(to, field, item)) return true;
+    cJSON_Delete(item);
+    return false;
 }
 
-/* layer_types, or layers 0, 2, 4, ... sliding. */
-static ewc_status read_layer_types(const reader *r, bool *given)
+ewc_status ewci_config_take_text(ewc_context *ctx, const char *file, cJSON **root, bool *taken)
 {
-    const cJSON *list = find(r, "layer_types");
-    int64_t layer = 0;
-    *given = !absent(list);
-    for (int64_t i = 0; i < EWC_MAX_LAYERS; i++) r->config->sliding[i] = i % 2 == 0;
-    if (!*given) return EWC_OK;
-    if (!cJSON_IsArray(list)) return ewci_json_wrong(r->ctx, r->file, "layer_types", "an array", list);
-    for (const cJSON *item = list->child; item != NULL; item = item->next, layer++) {
-        const char *type = cJSON_IsString(item) ? item->valuestring : "";
-        bool sliding = strcmp(type, "sliding_attention") == 0;
-        if (!sliding && strcmp(type, "full_attention") != 0)
-            return unsupported(r, "layer_types", "\"sliding_attention\" or \"full_attention\"", item);
-        if (layer < EWC_MAX_LAYERS) r->config->sliding[layer] = sliding;
-    }
-    if (layer == r->config->layers) return EWC_OK;
-    return ewci_fail(r->ctx, EWC_ERROR_FORMAT,
-                     "%s: layer_types: expected %lld elements (num_hidden_layers), found %lld", r->file,
-                     (long long)r->config->layers, (long long)layer);
-}
-
-/* A window of null means that no layer has one; it may then be anything, so that a layer that is declared sliding is
- * an error. */
-static ewc_status read_window(const reader *r)
-{
-    bool given, any = false;
-    EWCI_TRY(read_layer_types(r, &given));
-    if (!cJSON_IsNull(find(r, "sliding_window")))
-        return ewci_json_integer(r->ctx, r->file, r->root, "sliding_window", 1, (int64_t)1 << 31,
-                                 &r->config->sliding_window);
-    for (int64_t i = 0; i < r->config->layers; i++) any = any || r->config->sliding[i];
-    if (given && any)
-        return ewci_json_wrong(r->ctx, r->file, "sliding_window", "an integer, as layer_types has sliding layers",
-                               find(r, "sliding_window"));
-    memset(r->config->sliding, 0, sizeof r->config->sliding);
-    r->config->sliding_window = r->config->max_position;
-    return EWC_OK;
+    static const char *const shared[] = {"bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings"};
+    const cJSON *type = ewci_json_find(*root, "model_type");
+    *taken = false;
+    if (!cJSON_IsString(type) || strcmp(type->valuestring, "gemma3") != 0) return EWC_OK;
+    const cJSON *part = ewci_json_find(*root, "text_config");
+    if (!cJSON_IsObject(part)) return ewci_json_wrong(ctx, file, "text_config", "an object", part);
+    cJSON *text = cJSON_DetachItemFromObjectCaseSensitive(*root, "text_config");
+    bool good = true;
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) good = good && move_member(text, *root, shared[i]);
+    if (ewci_json_find(text, "model_type") == NULL)
+        good = good && cJSON_AddStringToObject(text, "model_type", "gemma3_text") != NULL;
+    cJSON_Delete(*root);
+    *root = text;
+    *taken = true;
+    return good ? EWC_OK : ewci_fail(ctx, EWC_ERROR_MEMORY, "%s: no memory for its values", file);
 }
 
 ewc_status ewci_config_parse(ewc_context *ctx, const char *file, const char *text, ewc_model_config *config)
 {
-    ewc_model_config parsed = {.struct_size = sizeof parsed, .family = EWC_GEMMA2, .initializer_range = 0.02};
+    ewc_model_config parsed;
     cJSON *root;
+    bool part;
+    char place[4096];
     ewc_status status;
     EWCI_TRY(ewci_json_parse(ctx, file, text, strlen(text), &root));
-    reader r = {ctx, file, root, &parsed};
-    EWCI_TRY_GOTO(status, done, check_model_type(&r));
+    EWCI_TRY_GOTO(status, done, ewci_config_take_text(ctx, file, &root, &part));
+    snprintf(place, sizeof place, "%s%s", file, part ? ": text_config" : "");
+    reader r = {ctx, place, root, &parsed};
+    EWCI_TRY_GOTO(status, done, read_family(&r));
     EWCI_TRY_GOTO(status, done, check_supported(&r));
     EWCI_TRY_GOTO(status, done, read_integers(&r));
     EWCI_TRY_GOTO(status, done, read_reals(&r));
     EWCI_TRY_GOTO(status, done, read_tokens(&r));
-    EWCI_TRY_GOTO(status, done, read_rope(&r));
-    EWCI_TRY_GOTO(status, done, read_window(&r));
+    EWCI_TRY_GOTO(status, done, ewci_config_read_rope(&r));
+    EWCI_TRY_GOTO(status, done, ewci_config_read_window(&r));
     *config = parsed;
 done:
     cJSON_Delete(root);

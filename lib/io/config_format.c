@@ -80,18 +80,47 @@ static bool set_layer_types(cJSON *object, const ewc_model_config *config, const
     return set(object, "layer_types", list);
 }
 
+static bool same_rope(const ewc_model_config *a, const ewc_model_config *b)
+{
+    return a->rope_theta == b->rope_theta && a->rope_local_theta == b->rope_local_theta &&
+           a->rope_scale == b->rope_scale;
+}
+
+/* {rope_type, rope_theta (unless 0), factor} as the member `field`. */
+static bool add_rope(cJSON *object, const char *field, double theta, double scale)
+{
+    cJSON *inner = cJSON_CreateObject();
+    bool linear = scale != 0 && scale != 1;
+    bool good = inner != NULL && cJSON_AddStringToObject(inner, "rope_type", linear ? "linear" : "default") != NULL &&
+                (theta == 0 || set(inner, "rope_theta", ewci_json_float(theta))) &&
+                (!linear || set(inner, "factor", ewci_json_float(scale)));
+    if (good) return set(object, field, inner);
+    cJSON_Delete(inner);
+    return false;
+}
+
 /* In the spelling that the object has; in both where it is new. */
 static bool set_rope(cJSON *object, const ewc_model_config *config, const ewc_model_config *old)
 {
-    if (old != NULL && old->rope_theta == config->rope_theta) return true;
-    cJSON *parameters = cJSON_GetObjectItemCaseSensitive(object, "rope_parameters");
-    bool top = old == NULL || ewci_json_find(object, "rope_theta") != NULL, good = true;
-    if (old == NULL) {
-        parameters = cJSON_AddObjectToObject(object, "rope_parameters");
-        good = parameters != NULL && cJSON_AddStringToObject(parameters, "rope_type", "default") != NULL;
+    if (old != NULL && same_rope(old, config)) return true;
+    bool newer = old == NULL || ewci_json_find(object, "rope_parameters") != NULL;
+    bool older = old == NULL || ewci_json_find(object, "rope_theta") != NULL || !newer, good = true;
+    bool two = config->family == EWC_GEMMA3, linear = config->rope_scale != 0 && config->rope_scale != 1;
+    double local = config->rope_local_theta == 0 ? config->rope_theta : config->rope_local_theta;
+    if (newer && two) {
+        cJSON *parameters = cJSON_CreateObject();
+        good = parameters != NULL && add_rope(parameters, "full_attention", config->rope_theta, config->rope_scale) &&
+               add_rope(parameters, "sliding_attention", local, 1);
+        if (!good) cJSON_Delete(parameters);
+        good = good && set(object, "rope_parameters", parameters);
+    } else if (newer) {
+        good = add_rope(object, "rope_parameters", config->rope_theta, 1);
     }
-    if (good && cJSON_IsObject(parameters)) good = set(parameters, "rope_theta", ewci_json_float(config->rope_theta));
-    if (good && top) good = set(object, "rope_theta", ewci_json_float(config->rope_theta));
+    if (older) good = good && set(object, "rope_theta", ewci_json_float(config->rope_theta));
+    if (older && two)
+        good = good && set(object, "rope_local_base_freq", ewci_json_float(local)) &&
+               (linear ? add_rope(object, "rope_scaling", 0, config->rope_scale)
+                       : set(object, "rope_scaling", cJSON_CreateNull()));
     return good;
 }
 
@@ -112,14 +141,21 @@ static bool set_all(cJSON *object, const ewc_model_config *config, const ewc_mod
            set_dtype(object, dtype, old == NULL);
 }
 
-/* What a new config.json says beside the sizes: the fixed facts of the family. */
-static bool set_family(cJSON *object)
+static bool set_architecture(cJSON *object, const char *name)
 {
-    cJSON *architectures = cJSON_AddArrayToObject(object, "architectures");
-    cJSON *name = architectures == NULL ? NULL : cJSON_CreateString("Gemma2ForCausalLM");
-    if (name == NULL) return false;
-    cJSON_AddItemToArray(architectures, name);
-    return cJSON_AddStringToObject(object, "model_type", "gemma2") != NULL &&
+    cJSON *list = cJSON_CreateArray(), *item = cJSON_CreateString(name);
+    if (list != NULL && item != NULL && cJSON_AddItemToArray(list, item)) return set(object, "architectures", list);
+    cJSON_Delete(list);
+    cJSON_Delete(item);
+    return false;
+}
+
+/* What a new config.json says beside the sizes: the fixed facts of the family. */
+static bool set_family(cJSON *object, ewc_family family)
+{
+    bool third = family == EWC_GEMMA3;
+    return set_architecture(object, third ? "Gemma3ForCausalLM" : "Gemma2ForCausalLM") &&
+           cJSON_AddStringToObject(object, "model_type", third ? "gemma3_text" : "gemma2") != NULL &&
            cJSON_AddStringToObject(object, "hidden_activation", "gelu_pytorch_tanh") != NULL &&
            cJSON_AddStringToObject(object, "hidden_act", "gelu_pytorch_tanh") != NULL &&
            cJSON_AddFalseToObject(object, "attention_bias") != NULL &&
@@ -148,12 +184,19 @@ ewc_status ewci_config_format(ewc_context *ctx, const ewc_model_config *config, 
     if (wanted.query_scale == 0) wanted.query_scale = (double)wanted.head_dim;
     if (original == NULL) {
         object = cJSON_CreateObject();
-        return print(ctx, object, object != NULL && set_family(object) && set_all(object, &wanted, NULL, dtype), text);
+        return print(ctx, object,
+                     object != NULL && set_family(object, wanted.family) && set_all(object, &wanted, NULL, dtype),
+                     text);
     }
     EWCI_TRY(ewci_config_parse(ctx, "config.json", original, &old));
     EWCI_TRY(ewci_json_parse(ctx, "config.json", original, strlen(original), &object));
+    bool part = false;
     ewc_status status = ewci_json_keep_numbers(ctx, object, original);
-    if (status == EWC_OK) return print(ctx, object, set_all(object, &wanted, &old, dtype), text);
+    if (status == EWC_OK) status = ewci_config_take_text(ctx, "config.json", &object, &part);
+    if (status == EWC_OK)
+        return print(ctx, object,
+                     (!part || set_architecture(object, "Gemma3ForCausalLM")) && set_all(object, &wanted, &old, dtype),
+                     text);
     cJSON_Delete(object);
     return status;
 }

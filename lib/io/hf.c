@@ -1,6 +1,7 @@
 /* Reading Hugging Face model directories: see hf.h. Writing is in hf_write.c. */
 #include "io/hf.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -260,7 +261,7 @@ const ewci_tensor_entry *ewci_hf_entry(const ewci_hf *hf, int64_t index)
     return hf->entries[index];
 }
 
-const ewci_tensor_entry *ewci_hf_find(const ewci_hf *hf, const char *name)
+static const ewci_tensor_entry *find_exact(const ewci_hf *hf, const char *name)
 {
     ewci_tensor_entry wanted = {.name = name};
     const ewci_tensor_entry *key = &wanted;
@@ -268,6 +269,19 @@ const ewci_tensor_entry *ewci_hf_find(const ewci_hf *hf, const char *name)
     const ewci_tensor_entry **found =
         bsearch(&key, hf->entries, (size_t)hf->count, sizeof *hf->entries, compare_entries);
     return found == NULL ? NULL : *found;
+}
+
+const ewci_tensor_entry *ewci_hf_find(const ewci_hf *hf, const char *name)
+{
+    static const char *const formats[] = {"%s", EWCI_HF_TEXT_OLDER "%s", EWCI_HF_TEXT_NEWER "%s"};
+    const ewci_tensor_entry *found = NULL;
+    char stored[256];
+    for (int i = 0; i < 3 && found == NULL; i++) {
+        const char *rest = i == 2 && strncmp(name, "model.", 6) == 0 ? name + 6 : name;
+        int length = snprintf(stored, sizeof stored, formats[i], rest);
+        if (length > 0 && (size_t)length < sizeof stored) found = find_exact(hf, stored);
+    }
+    return found;
 }
 
 ewc_status ewci_hf_tensor(const ewci_hf *hf, const char *name, int64_t rows, int64_t columns,

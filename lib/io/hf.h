@@ -21,8 +21,12 @@ const char *ewci_hf_config(const ewci_hf *hf);      /* the text of config.json *
 const char *ewci_hf_config_path(const ewci_hf *hf); /* for messages */
 
 int64_t ewci_hf_count(const ewci_hf *hf);
-const ewci_tensor_entry *ewci_hf_entry(const ewci_hf *hf, int64_t index);   /* by name, ascending */
-const ewci_tensor_entry *ewci_hf_find(const ewci_hf *hf, const char *name); /* or NULL */
+const ewci_tensor_entry *ewci_hf_entry(const ewci_hf *hf, int64_t index); /* by name, ascending */
+/* Or NULL. The text model of a gemma3 directory, which also has one for vision, is found under its plain names: what is "model.norm.weight" here
+ * is stored as "language_model.model.norm.weight" or, since transformers 4.52, as "model.language_model.norm.weight". */
+#define EWCI_HF_TEXT_OLDER "language_model."
+#define EWCI_HF_TEXT_NEWER "model.language_model."
+const ewci_tensor_entry *ewci_hf_find(const ewci_hf *hf, const char *name);
 /* As ewci_safetensors_tensor. */
 ewc_status ewci_hf_tensor(const ewci_hf *hf, const char *name, int64_t rows, int64_t columns,
                           const ewci_tensor_entry **entry);

@@ -49,11 +49,10 @@ static ewc_status junction_rows(ewci_run *run, const junction *j, int64_t first,
                                           j->rstd_pre + first, rows, hidden);
 }
 
-static ewc_status square_vector(ewci_run *run, int64_t offset, float *gradient, float weight)
+static ewc_status square_vector(ewci_run *run, int64_t offset, float *gradient, int64_t n, float weight)
 {
     ewci_buffer buffer = {gradient, EWC_F32};
-    return run->ops->fisher_accumulate(run->device, run->pass->sink.fisher + offset, buffer,
-                                       run->model->config.hidden_size, weight, 1.0F);
+    return run->ops->fisher_accumulate(run->device, run->pass->sink.fisher + offset, buffer, n, weight, 1.0F);
 }
 
 /* In: dy and dx. Out: dx complete for this point of the residual stream, dy = gradient of what the post norm read. */
@@ -69,8 +68,8 @@ static ewc_status junction_backward(ewci_run *run, const junction *j)
         EWCI_TRY(run->ops->zero(run->device, scratch, 2 * (size_t)hidden * sizeof *scratch));
         EWCI_TRY(junction_rows(run, j, b * length, length, scratch, scratch + hidden));
         if (weight == 0) continue;
-        EWCI_TRY(square_vector(run, j->w_post, scratch, weight));
-        EWCI_TRY(square_vector(run, j->w_pre, scratch + hidden, weight));
+        EWCI_TRY(square_vector(run, j->w_post, scratch, hidden, weight));
+        EWCI_TRY(square_vector(run, j->w_pre, scratch + hidden, hidden, weight));
     }
     return EWC_OK;
 }
@@ -136,6 +135,48 @@ static ewc_status backward_mlp(ewci_run *run, int64_t l)
     return EWC_OK;
 }
 
+static ewc_status qk_norm_rows(ewci_run *run, int64_t l, int64_t first, int64_t rows, float *dw_q, float *dw_k)
+{
+    const ewc_model_config *c = &run->model->config;
+    const ewci_layer_offsets *o = &run->model->layout.layers[l];
+    const ewci_activations *a = &run->w->layers[l];
+    int64_t width = (c->heads + 2 * c->kv_heads) * c->head_dim;
+    return run->ops->qk_norm_bwd(run->device, ewci_at(run, run->w->d_qkv, first * width), dw_q, dw_k,
+                                 ewci_at(run, a->projected, first * width), ewci_weight(run, o->q_norm),
+                                 ewci_weight(run, o->k_norm), a->rstd_qk + first * (c->heads + c->kv_heads), rows,
+                                 c->heads, c->kv_heads, c->head_dim);
+}
+
+/* d_qkv through the norms of q and k. */
+static ewc_status backward_qk_norm(ewci_run *run, int64_t l)
+{
+    const ewc_model_config *c = &run->model->config;
+    const ewci_layer_offsets *o = &run->model->layout.layers[l];
+    const ewci_sink *sink = &run->pass->sink;
+    if (!run->squares)
+        return qk_norm_rows(run, l, 0, run->rows, sink->gradient + o->q_norm, sink->gradient + o->k_norm);
+    int64_t length = run->pass->batch->length;
+    float *scratch = run->w->norm_gradient;
+    for (int64_t b = 0; b < run->pass->batch->sequences; b++) {
+        float weight = ewci_sequence_weight(run, b);
+        EWCI_TRY(run->ops->zero(run->device, scratch, 2 * (size_t)c->head_dim * sizeof *scratch));
+        EWCI_TRY(qk_norm_rows(run, l, b * length, length, scratch, scratch + c->head_dim));
+        if (weight == 0) continue;
+        EWCI_TRY(square_vector(run, o->q_norm, scratch, c->head_dim, weight));
+        EWCI_TRY(square_vector(run, o->k_norm, scratch + c->head_dim, c->head_dim, weight));
+    }
+    return EWC_OK;
+}
+
+/* The norms' outputs that a layer dropped while it kept what they read. */
+static ewc_status restore_heads(ewci_run *run, int64_t l)
+{
+    int level = recompute_level(run, l);
+    if (!ewci_has_qk_norm(&run->model->config) || level == EWC_RECOMPUTE_NONE || level == EWC_RECOMPUTE_LAYER)
+        return EWC_OK;
+    return ewci_layer_stages(run, l, EWCI_STAGE_HEADS, EWCI_STAGE_HEADS);
+}
+
 static ewc_status backward_attention(ewci_run *run, int64_t l)
 {
     const ewc_model_config *c = &run->model->config;
@@ -156,12 +197,14 @@ static ewc_status backward_attention(ewci_run *run, int64_t l)
                input_gradient(run, w->d_attention, query, w->dy, hidden, o->attention_out));
     EWCI_PHASE(run, EWC_PHASE_GEMM_ATTENTION_OUT,
                weight_gradient(run, o->attention_out, w->dy, hidden, a->attention, query));
+    EWCI_TRY(restore_heads(run, l));
     EWCI_PHASE(run, EWC_PHASE_ATTENTION,
                run->ops->attention_bwd(run->device, &shape, w->d_qkv, w->d_attention, a->attention, a->lse, a->qkv,
                                        w->attention_scratch));
     EWCI_PHASE(run, EWC_PHASE_ROPE,
-               run->ops->rope(run->device, w->d_qkv, w->rope_table, run->rows, c->heads + c->kv_heads, c->head_dim,
-                              width, true));
+               run->ops->rope(run->device, w->d_qkv, ewci_rope_table(run, l), run->rows, c->heads + c->kv_heads,
+                              c->head_dim, width, true));
+    if (ewci_has_qk_norm(c)) EWCI_PHASE(run, EWC_PHASE_NORM, backward_qk_norm(run, l));
     if (recompute_level(run, l) != EWC_RECOMPUTE_NONE)
         EWCI_PHASE(run, EWC_PHASE_NORM,
                    run->ops->rmsnorm_fwd(run->device, a->input_normed, a->rstd_input, a->x,
@@ -191,7 +234,7 @@ static ewc_status backward_first_norm(ewci_run *run)
                                        ewci_at(run, w->layers[0].x, first * hidden), weight,
                                        w->layers[0].rstd_input + first, length, hidden, true));
         if (ewci_sequence_weight(run, b) != 0)
-            EWCI_TRY(square_vector(run, norm, w->norm_gradient, ewci_sequence_weight(run, b)));
+            EWCI_TRY(square_vector(run, norm, w->norm_gradient, hidden, ewci_sequence_weight(run, b)));
     }
     return EWC_OK;
 }

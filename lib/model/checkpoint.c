@@ -1,4 +1,5 @@
 /* A model from and to a Hugging Face directory. */
+#include <stdio.h>
 #include <string.h>
 
 #include "core/convert.h"
@@ -23,19 +24,54 @@ static ewc_status read_tensor(ewc_model *model, const ewci_tensor_entry *entry, 
     return EWC_OK;
 }
 
-static bool is_known(const ewci_layout *layout, const char *name)
+static bool begins_with(const char *name, const char *prefix)
 {
+    return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+/* What a gemma3 directory has beside the text model. */
+static bool is_vision(const char *name)
+{
+    if (begins_with(name, "model.")) name += strlen("model.");
+    return begins_with(name, "vision_tower.") || begins_with(name, "multi_modal_projector.");
+}
+
+/* Part of the model, under any of the names that ewci_hf_find knows? */
+static bool is_known(const ewc_model *model, const char *name)
+{
+    char plain[256];
+    if (model->config.family == EWC_GEMMA3 && begins_with(name, EWCI_HF_TEXT_OLDER))
+        name += strlen(EWCI_HF_TEXT_OLDER);
+    else if (model->config.family == EWC_GEMMA3 && begins_with(name, EWCI_HF_TEXT_NEWER)) {
+        snprintf(plain, sizeof plain, "model.%s", name + strlen(EWCI_HF_TEXT_NEWER));
+        name = plain;
+    }
     /* The head is tied to the embedding; some files store it all the same. */
-    return strcmp(name, "lm_head.weight") == 0 || ewci_layout_find(layout, name) >= 0;
+    return strcmp(name, "lm_head.weight") == 0 || ewci_layout_find(&model->layout, name) >= 0;
+}
+
+static ewc_status check_names(const ewc_model *model, const ewci_hf *hf)
+{
+    int64_t vision = 0;
+    for (int64_t i = 0; i < ewci_hf_count(hf); i++) {
+        const char *name = ewci_hf_entry(hf, i)->name;
+        if (is_known(model, name)) continue;
+        if (model->config.family != EWC_GEMMA3 || !is_vision(name))
+            return ewci_fail(model->ctx, EWC_ERROR_UNSUPPORTED, "%s: the tensor %.200s is not part of a Gemma %d model",
+                             ewci_hf_directory(hf), name, (int)model->config.family);
+        vision++;
+    }
+    if (vision > 0)
+        ewci_log(model->ctx, EWC_LOG_WARNING,
+                 "%s: %lld tensors of the vision part are left out, and will be of what is saved",
+                 ewci_hf_directory(hf), (long long)vision);
+    return EWC_OK;
 }
 
 static ewc_status read_tensors(ewc_model *model, const ewci_hf *hf)
 {
     void *memory;
-    for (int64_t i = 0; i < ewci_hf_count(hf); i++)
-        if (!is_known(&model->layout, ewci_hf_entry(hf, i)->name))
-            return ewci_fail(model->ctx, EWC_ERROR_UNSUPPORTED, "%s: the tensor %.200s is not part of a Gemma 2 model",
-                             ewci_hf_directory(hf), ewci_hf_entry(hf, i)->name);
+    EWCI_TRY(check_names(model, hf));
     EWCI_TRY(ewci_alloc(model->ctx, BLOCK * sizeof(float), "a block to read", &memory));
     ewc_status status = EWC_OK;
     for (int64_t t = 0; t < model->layout.tensor_count && status == EWC_OK; t++) {

@@ -1,4 +1,4 @@
-/* The model configuration: defaults of the Gemma 2 family and the checks that everything behind it relies on. */
+/* The model configuration: defaults of the families and the checks that everything behind it relies on. */
 #include <math.h>
 #include <string.h>
 
@@ -26,6 +26,18 @@ void ewc_model_config_default(ewc_model_config *config)
     config->initializer_range = 0.02;
 }
 
+void ewc_model_config_gemma3(ewc_model_config *config)
+{
+    ewc_model_config_default(config);
+    config->family = EWC_GEMMA3;
+    config->max_position = 32768;
+    config->attention_softcap = config->final_softcap = 0.0;
+    config->rope_theta = 1e6;
+    config->rope_local_theta = 1e4;
+    config->sliding_window = 512;
+    for (int layer = 0; layer < EWC_MAX_LAYERS; layer++) config->sliding[layer] = layer % 6 != 5;
+}
+
 static ewc_status check_size(ewc_context *ctx, const char *name, int64_t value, int64_t largest)
 {
     if (value >= 1 && value <= largest) return EWC_OK;
@@ -51,8 +63,9 @@ ewc_status ewci_config_check(ewc_context *ctx, const ewc_model_config *c)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT,
                          "model configuration: struct_size is not that of this library's ewc_model_config; fill the "
                          "struct with ewc_model_config_default()");
-    if (c->family != EWC_GEMMA2)
-        return ewci_fail(ctx, EWC_ERROR_UNSUPPORTED, "family: expected EWC_GEMMA2 (2), found %d", (int)c->family);
+    if (c->family != EWC_GEMMA2 && c->family != EWC_GEMMA3)
+        return ewci_fail(ctx, EWC_ERROR_UNSUPPORTED, "family: expected EWC_GEMMA2 (2) or EWC_GEMMA3 (3), found %d",
+                         (int)c->family);
     EWCI_TRY(check_size(ctx, "vocab_size", c->vocab_size, SIZE_LIMIT));
     EWCI_TRY(check_size(ctx, "hidden_size", c->hidden_size, SIZE_LIMIT));
     EWCI_TRY(check_size(ctx, "intermediate_size", c->intermediate_size, SIZE_LIMIT));
@@ -72,8 +85,14 @@ ewc_status ewci_config_check(ewc_context *ctx, const ewc_model_config *c)
     EWCI_TRY(check_size(ctx, "sliding_window", c->sliding_window, (int64_t)1 << 31));
     EWCI_TRY(check_real(ctx, "rms_norm_eps", c->rms_norm_eps, 0.0));
     EWCI_TRY(check_real(ctx, "rope_theta", c->rope_theta, 0.0));
+    EWCI_TRY(check_cap(ctx, "rope_local_theta", c->rope_local_theta));
+    EWCI_TRY(check_cap(ctx, "rope_scale", c->rope_scale));
     if (c->query_scale != 0) EWCI_TRY(check_real(ctx, "query_pre_attn_scalar", c->query_scale, 0.0));
     EWCI_TRY(check_cap(ctx, "attn_logit_softcapping", c->attention_softcap));
+    if (c->family == EWC_GEMMA3 && c->attention_softcap != 0)
+        return ewci_fail(ctx, EWC_ERROR_UNSUPPORTED,
+                         "attn_logit_softcapping: expected 0 for Gemma 3, where transformers applies none, found %g",
+                         c->attention_softcap);
     EWCI_TRY(check_cap(ctx, "final_logit_softcapping", c->final_softcap));
     return check_cap(ctx, "initializer_range", c->initializer_range);
 }

@@ -1,6 +1,6 @@
 /* Forward pass of the decoder: embedding, then per layer (Gemma 2 report, section 2; numerics in docs/ops.md)
  *
- *   qkv = rope(norm(x; w_input) W_qkv^T)
+ *   qkv = rope(norm(x; w_input) W_qkv^T), in Gemma 3 with norms over head_dim of q and k before the rotation
  *   x_middle = x + norm(attention(qkv) W_o^T; w_post_attention)
  *   x_next = x_middle + norm((gelu(gate) * up) W_down^T; w_post_feedforward),  gate, up = norm(x_middle; w_pre_feedforward) W^T
  *
@@ -26,6 +26,11 @@ ewci_attention ewci_attention_shape(const ewci_run *run, int64_t layer)
                             .prefix_end = run->w->prefix_end};
 }
 
+const float *ewci_rope_table(const ewci_run *run, int64_t layer)
+{
+    return run->model->config.sliding[layer] ? run->w->rope_local_table : run->w->rope_table;
+}
+
 /* y[T,out] = x[T,in] W^T, W stored [out,in] at `offset`. */
 static ewc_status project(ewci_run *run, void *y, const void *x, int64_t offset, int64_t out, int64_t in)
 {
@@ -38,11 +43,26 @@ static ewc_status stage_qkv(ewci_run *run, int64_t l)
     const ewc_model_config *c = &run->model->config;
     ewci_activations *a = &run->w->layers[l];
     int64_t width = (c->heads + 2 * c->kv_heads) * c->head_dim;
+    void *projected = ewci_has_qk_norm(c) ? a->projected : a->qkv;
     EWCI_PHASE(run, EWC_PHASE_GEMM_QKV,
-               project(run, a->qkv, a->input_normed, run->model->layout.layers[l].qkv, width, c->hidden_size));
+               project(run, projected, a->input_normed, run->model->layout.layers[l].qkv, width, c->hidden_size));
+    return EWC_OK;
+}
+
+static ewc_status stage_heads(ewci_run *run, int64_t l)
+{
+    const ewc_model_config *c = &run->model->config;
+    const ewci_layer_offsets *o = &run->model->layout.layers[l];
+    ewci_activations *a = &run->w->layers[l];
+    int64_t width = (c->heads + 2 * c->kv_heads) * c->head_dim;
+    if (ewci_has_qk_norm(c))
+        EWCI_PHASE(run, EWC_PHASE_NORM,
+                   run->ops->qk_norm_fwd(run->device, a->qkv, a->rstd_qk, a->projected, ewci_weight(run, o->q_norm),
+                                         ewci_weight(run, o->k_norm), run->rows, c->heads, c->kv_heads, c->head_dim,
+                                         (float)c->rms_norm_eps));
     EWCI_PHASE(run, EWC_PHASE_ROPE,
-               run->ops->rope(run->device, a->qkv, run->w->rope_table, run->rows, c->heads + c->kv_heads, c->head_dim,
-                              width, false));
+               run->ops->rope(run->device, a->qkv, ewci_rope_table(run, l), run->rows, c->heads + c->kv_heads,
+                              c->head_dim, width, false));
     return EWC_OK;
 }
 
@@ -96,8 +116,8 @@ static ewc_status stage_down(ewci_run *run, int64_t l)
 
 ewc_status ewci_layer_stages(ewci_run *run, int64_t layer, ewci_stage from, ewci_stage to)
 {
-    static ewc_status (*const stages[])(ewci_run *, int64_t) = {stage_qkv, stage_attention, stage_gate_up,
-                                                                stage_activate, stage_down};
+    static ewc_status (*const stages[])(ewci_run *, int64_t) = {stage_qkv,     stage_heads,    stage_attention,
+                                                                stage_gate_up, stage_activate, stage_down};
     for (int stage = (int)from; stage <= (int)to; stage++) EWCI_TRY(stages[stage](run, layer));
     return EWC_OK;
 }
@@ -127,7 +147,11 @@ static ewc_status embed(ewci_run *run)
     ewci_activations *first = &run->w->layers[0];
     EWCI_PHASE(run, EWC_PHASE_ROPE,
                run->ops->rope_table(run->device, run->w->rope_table, run->w->positions, run->rows, c->head_dim,
-                                    c->rope_theta, 1.0));
+                                    c->rope_theta, c->rope_scale == 0 ? 1.0 : c->rope_scale));
+    if (c->rope_local_theta != 0)
+        EWCI_PHASE(run, EWC_PHASE_ROPE,
+                   run->ops->rope_table(run->device, run->w->rope_local_table, run->w->positions, run->rows,
+                                        c->head_dim, c->rope_local_theta, 1.0));
     EWCI_PHASE(run, EWC_PHASE_EMBED,
                run->ops->embed_fwd(run->device, first->x, ewci_weight(run, run->model->layout.embedding),
                                    run->w->tokens_in, run->rows, c->hidden_size, (float)sqrt((double)c->hidden_size)));

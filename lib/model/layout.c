@@ -7,7 +7,7 @@
 #include "core/memory.h"
 #include "core/status.h"
 
-enum { TENSORS_PER_LAYER = 11, NAME_BYTES = 96 };
+enum { TENSORS_PER_LAYER = 13, NAME_BYTES = 96 };
 
 typedef struct builder {
     ewc_context *ctx;
@@ -51,6 +51,10 @@ static ewc_status append_layer(builder *b, const ewc_model_config *c, int64_t la
     EWCI_TRY(append_in_layer(b, layer, "self_attn.k_proj", key, hidden, NULL));
     EWCI_TRY(append_in_layer(b, layer, "self_attn.v_proj", key, hidden, NULL));
     EWCI_TRY(append_in_layer(b, layer, "self_attn.o_proj", hidden, query, &o->attention_out));
+    if (ewci_has_qk_norm(c)) {
+        EWCI_TRY(append_in_layer(b, layer, "self_attn.q_norm", c->head_dim, 1, &o->q_norm));
+        EWCI_TRY(append_in_layer(b, layer, "self_attn.k_norm", c->head_dim, 1, &o->k_norm));
+    }
     EWCI_TRY(append_in_layer(b, layer, "post_attention_layernorm", hidden, 1, &o->post_attention_norm));
     EWCI_TRY(append_in_layer(b, layer, "pre_feedforward_layernorm", hidden, 1, &o->pre_feedforward_norm));
     EWCI_TRY(append_in_layer(b, layer, "mlp.gate_proj", intermediate, hidden, &o->gate_up));

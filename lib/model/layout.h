@@ -2,7 +2,7 @@
  *
  * One order (Hugging Face names) for weights, gradients, moments, Fisher and anchor:
  *   model.embed_tokens.weight
- *   per layer: input_layernorm, q_proj, k_proj, v_proj, o_proj, post_attention_layernorm, pre_feedforward_layernorm,
+ *   per layer: input_layernorm, q_proj, k_proj, v_proj, o_proj, (Gemma 3: q_norm, k_norm,) post_attention_layernorm, pre_feedforward_layernorm,
  *              gate_proj, up_proj, down_proj, post_feedforward_layernorm
  *   model.norm.weight
  * q, k, v are adjacent and so are gate and up, so that one product computes them. */
@@ -12,7 +12,7 @@
 #include "libewc.h"
 
 typedef struct ewci_layer_offsets {
-    int64_t input_norm, qkv, attention_out, post_attention_norm;
+    int64_t input_norm, qkv, attention_out, q_norm, k_norm, post_attention_norm;
     int64_t pre_feedforward_norm, gate_up, down, post_feedforward_norm;
 } ewci_layer_offsets;
 
@@ -23,6 +23,12 @@ typedef struct ewci_layout {
     int64_t embedding, final_norm; /* offsets */
     ewci_layer_offsets *layers;    /* [config.layers] */
 } ewci_layout;
+
+/* Do queries and keys pass through norms? */
+static inline int ewci_has_qk_norm(const ewc_model_config *config)
+{
+    return config->family == EWC_GEMMA3;
+}
 
 /* Checks the config (every field that the layout or the operations rely on) and fails naming the field. */
 ewc_status ewci_config_check(ewc_context *ctx, const ewc_model_config *config);

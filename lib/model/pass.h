@@ -22,13 +22,17 @@ ewc_status ewci_forward(ewci_run *run);
 
 /* One layer of it, also used to compute again what a layer dropped: `from` and `to` bound the stages that run. */
 typedef enum ewci_stage {
-    EWCI_STAGE_QKV,       /* qkv, rotation */
+    EWCI_STAGE_QKV,       /* projections of q, k and v */
+    EWCI_STAGE_HEADS,     /* norms of q and k where the family has them, rotation */
     EWCI_STAGE_ATTENTION, /* attention, output projection, norms: x_middle, feedforward_normed */
     EWCI_STAGE_GATE_UP,   /* gate and up projections */
     EWCI_STAGE_ACTIVATE,  /* GEGLU */
     EWCI_STAGE_DOWN,      /* down projection */
 } ewci_stage;
 ewc_status ewci_layer_stages(ewci_run *run, int64_t layer, ewci_stage from, ewci_stage to);
+
+/* Rotation angles of one layer: [T, head_dim]. */
+const float *ewci_rope_table(const ewci_run *run, int64_t layer);
 
 /* Attention of one layer over the pass's rows. */
 ewci_attention ewci_attention_shape(const ewci_run *run, int64_t layer);

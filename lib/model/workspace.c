@@ -66,6 +66,13 @@ static int64_t logits_stride(const ewc_model_config *c)
     return stride % 512 == 0 ? stride + 16 : stride;
 }
 
+/* What the norms of q and k leave, if there are any. */
+static void place_qkv(arena *a, const ewc_model_config *c, ewci_activations *layer)
+{
+    if (ewci_has_qk_norm(c)) layer->rstd_qk = take_f32(a, c->heads + c->kv_heads);
+    layer->qkv = take(a, qkv_size(c));
+}
+
 /* The tensors that a layer at `level` keeps for itself; x is placed by the caller. */
 static void place_kept(arena *a, const ewc_model_config *c, int level, ewci_activations *layer)
 {
@@ -78,8 +85,10 @@ static void place_kept(arena *a, const ewc_model_config *c, int level, ewci_acti
         layer->activated = take(a, c->intermediate_size);
     }
     if (level < EWC_RECOMPUTE_MLP) layer->gate_up = take(a, 2 * c->intermediate_size);
+    if (level < EWC_RECOMPUTE_ELEMENTWISE || (level < EWC_RECOMPUTE_LAYER && !ewci_has_qk_norm(c)))
+        place_qkv(a, c, layer);
     if (level < EWC_RECOMPUTE_LAYER) {
-        layer->qkv = take(a, qkv_size(c));
+        if (ewci_has_qk_norm(c)) layer->projected = take(a, qkv_size(c));
         layer->attention = take(a, query_size(c));
         layer->lse = take_f32(a, c->heads);
         layer->attention_out = take(a, hidden);
@@ -99,8 +108,12 @@ static void share(ewci_activations *layer, const ewci_activations *slot, int lev
         layer->activated = slot->activated;
     }
     if (level >= EWC_RECOMPUTE_MLP) layer->gate_up = slot->gate_up;
-    if (level >= EWC_RECOMPUTE_LAYER) {
+    if (layer->qkv == NULL) {
+        layer->rstd_qk = slot->rstd_qk;
         layer->qkv = slot->qkv;
+    }
+    if (level >= EWC_RECOMPUTE_LAYER) {
+        layer->projected = slot->projected;
         layer->attention = slot->attention;
         layer->lse = slot->lse;
         layer->attention_out = slot->attention_out;
@@ -118,6 +131,7 @@ static void place_slot(arena *a, const ewc_model_config *c, int deepest, ewci_ac
     slot->input_normed = slot->feedforward_normed = take(a, c->hidden_size); /* also the final norm's output */
     if (deepest >= EWC_RECOMPUTE_ELEMENTWISE) slot->activated = take(a, c->intermediate_size);
     if (deepest >= EWC_RECOMPUTE_MLP) slot->gate_up = take(a, 2 * c->intermediate_size);
+    if (deepest >= EWC_RECOMPUTE_ELEMENTWISE && ewci_has_qk_norm(c)) place_qkv(a, c, slot);
     if (deepest < EWC_RECOMPUTE_LAYER) return;
     everything = *slot;
     place_kept(a, c, EWC_RECOMPUTE_MLP, slot);
@@ -160,6 +174,7 @@ static void place_inputs(arena *a, struct ewci_workspace *w, const ewc_model_con
     w->compact_ids = take_bytes(a, 2 * (size_t)a->rows * sizeof(int32_t));
     w->row_weight = take_f32(a, 1);
     w->rope_table = take_f32(a, c->head_dim);
+    w->rope_local_table = c->rope_local_theta == 0 ? w->rope_table : take_f32(a, c->head_dim);
 }
 
 static void place_backward(arena *a, struct ewci_workspace *w, const ewc_model_config *c)
@@ -168,7 +183,8 @@ static void place_backward(arena *a, struct ewci_workspace *w, const ewc_model_c
     if (!w->training) return;
     w->dx = take(a, c->hidden_size);
     w->embedding_rows = take_f32(a, c->hidden_size);
-    w->norm_gradient = take_bytes(a, 2 * (size_t)c->hidden_size * sizeof(float));
+    int64_t longest = c->hidden_size > c->head_dim ? c->hidden_size : c->head_dim;
+    w->norm_gradient = take_bytes(a, 2 * (size_t)longest * sizeof(float));
     size_t before = a->used;
     w->d_gate_up = take(a, 2 * c->intermediate_size);
     w->d_activated = take(a, c->intermediate_size);

@@ -11,13 +11,15 @@
 
 /* One layer's activations; T tokens, H hidden, F intermediate, q heads * head_dim, Q = q + 2 * kv_heads * head_dim. */
 typedef struct ewci_activations {
-    void *x;                                           /* [T,H] residual stream entering the layer */
-    float *rstd_input;                                 /* [T] of the input norm */
-    void *input_normed;                                /* [T,H]; dropped from ELEMENTWISE on */
-    void *qkv;                                         /* [T,Q] after rotation; dropped at LAYER */
-    void *attention;                                   /* [T,q] heads' outputs; dropped at LAYER */
-    float *lse;                                        /* [T,heads]; dropped at LAYER */
-    void *attention_out;                               /* [T,H] after o_proj; dropped at LAYER */
+    void *x;             /* [T,H] residual stream entering the layer */
+    float *rstd_input;   /* [T] of the input norm */
+    void *input_normed;  /* [T,H]; dropped from ELEMENTWISE on */
+    void *projected;     /* [T,Q] before the norms of q and k; dropped at LAYER; NULL without them */
+    float *rstd_qk;      /* [T,heads+kv_heads]; as qkv */
+    void *qkv;           /* [T,Q] after rotation; dropped at LAYER, with norms from ELEMENTWISE on */
+    void *attention;     /* [T,q] heads' outputs; dropped at LAYER */
+    float *lse;          /* [T,heads]; dropped at LAYER */
+    void *attention_out; /* [T,H] after o_proj; dropped at LAYER */
     float *rstd_post_attention, *rstd_pre_feedforward; /* [T]; dropped at LAYER */
     void *x_middle;               /* [T,H] residual stream between attention and MLP; dropped at LAYER */
     void *feedforward_normed;     /* [T,H]; dropped from ELEMENTWISE on */
@@ -49,13 +51,14 @@ struct ewci_workspace {
     int32_t *prefix_start, *prefix_end; /* [T] evaluation: prefixes of documents, in compact_ids' memory; or NULL */
     float *row_weight;                  /* [T] */
     float *rope_table;                  /* [T, head_dim] */
+    float *rope_local_table; /* [T, head_dim] of windowed layers: rope_table itself unless they have their own base */
     void *attention_scratch;
 
     void *dx, *dy;                 /* [T,H] gradient of the residual stream and of a norm's output */
     void *d_gate_up, *d_activated; /* [T,2F], [T,F] */
     void *d_qkv, *d_attention;     /* [T,Q], [T,q]: the same memory as the MLP's, never alive together */
     float *embedding_rows; /* [T,H] per-sequence squares: the head's gradient of the rows that also are inputs */
-    float *norm_gradient;  /* [2H] per-sequence squares: one sequence's norm gradients */
+    float *norm_gradient;  /* [2 max(H, head_dim)] per-sequence squares: one sequence's norm gradients */
     /* host memory, outside the arena, [T] each */
     int32_t *host_rows, *host_ids; /* row lists, ids */
     float *host_values;

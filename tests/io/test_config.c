@@ -180,7 +180,7 @@ static void refuses_by_name_what_is_not_implemented(void **state)
     (void)state;
     static const ewc_status no = EWC_ERROR_UNSUPPORTED;
     CHANGED_REFUSED(older, "\"gemma2\"", "\"llama\"", no, "model_type", "\"gemma2\"", "\"llama\"");
-    CHANGED_REFUSED(older, "\"gemma2\"", "\"gemma3_text\"", no, "model_type", "Gemma 3 is not implemented yet");
+    CHANGED_REFUSED(older, "\"gemma2\"", "\"gemma3n_text\"", no, "model_type", "\"gemma3_text\"", "\"gemma3n_text\"");
     CHANGED_REFUSED(older, "\"attention_bias\": false", "\"attention_bias\": true", no, "attention_bias",
                     "expected false, found true");
     CHANGED_REFUSED(older, "\"attention_dropout\": 0.0", "\"attention_dropout\": 0.1", no, "attention_dropout", "0.1");

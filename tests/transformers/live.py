@@ -23,7 +23,7 @@ import traceback
 import numpy
 import torch
 from safetensors.torch import load_file
-from transformers import Gemma2Config
+from transformers import Gemma2Config, Gemma3TextConfig
 
 import reference as ref
 from checkpoints import random_model, write_checkpoint
@@ -52,15 +52,21 @@ def random_config(rng):
     kv_heads = rng.choice([1, 1, 2, 3])
     layers = rng.randint(1, 4)
     kinds = ["sliding_attention", "full_attention"]
-    return Gemma2Config(
+    third = rng.random() < 0.5
+    sizes = dict(
         vocab_size=rng.randint(17, 400), hidden_size=rng.randint(6, 48), intermediate_size=rng.randint(5, 70),
         num_hidden_layers=layers, num_attention_heads=kv_heads * rng.choice([1, 2, 3]), num_key_value_heads=kv_heads,
         head_dim=rng.choice([2, 4, 6, 10, 16, 32, 34, 64]), query_pre_attn_scalar=rng.choice([4, 9, 16, 144]),
         sliding_window=rng.choice([2, 3, 5, 16, 70, 4096]), max_position_embeddings=512,
-        rope_parameters={"rope_type": "default", "rope_theta": rng.choice([10000.0, 500.0])},
-        attn_logit_softcapping=rng.choice([None, 2.0, 5.0, 50.0]),
+        attn_logit_softcapping=rng.choice([None] if third else [None, 2.0, 5.0, 50.0]),
         final_logit_softcapping=rng.choice([None, 4.0, 30.0]), rms_norm_eps=rng.choice([1e-6, 1e-5]),
         layer_types=rng.choice([None, [rng.choice(kinds) for _ in range(layers)]]), attn_implementation="eager")
+    rope = {"rope_type": "default", "rope_theta": rng.choice([10000.0, 500.0])}
+    if not third:
+        return Gemma2Config(**sizes, rope_parameters=rope)
+    scaling = rng.choice([{"rope_type": "default"}, {"rope_type": "linear", "factor": 8.0}])
+    return Gemma3TextConfig(**sizes, sliding_window_pattern=rng.choice([2, 3, 6]), rope_parameters={
+        "full_attention": {"rope_theta": rng.choice([1e6, 3000.0]), **scaling}, "sliding_attention": rope})
 
 
 def movement_difference(found, exact, start):
@@ -80,7 +86,9 @@ class Case:
         self.config = random_config(self.rng)
         self.dtype = self.rng.choice(["float32", "bfloat16", "float16"])
         # The older spelling has no layer types: it stands for the default ones.
-        default = Gemma2Config(num_hidden_layers=self.config.num_hidden_layers).layer_types
+        default = type(self.config)(
+            num_hidden_layers=self.config.num_hidden_layers,
+            sliding_window_pattern=getattr(self.config, "_sliding_window_pattern", None)).layer_types
         self.spelling = self.rng.choice(["older", "newer"]) if self.config.layer_types == default else "newer"
         self.shard = self.rng.choice(["5GB", "20KB"])
         model = random_model(self.config, self.generator, self.rng.choice([0.15, 0.3, 0.5]))
@@ -215,7 +223,7 @@ class Case:
     def describe(self):
         c = self.config
         window = "".join("w" if t == "sliding_attention" else "f" for t in c.layer_types)
-        return (f"V{c.vocab_size} H{c.hidden_size} F{c.intermediate_size} {c.num_attention_heads}/{c.num_key_value_heads}"
+        return (f"{c.model_type[:6]} V{c.vocab_size} H{c.hidden_size} F{c.intermediate_size} {c.num_attention_heads}/{c.num_key_value_heads}"
                 f"x{c.head_dim} {window} T{self.length} {self.dtype} {self.spelling}{' documents' if self.flags else ''}")
 
 
@@ -228,7 +236,7 @@ def main():
     build = pathlib.Path(os.environ.get("EWC_BUILD", "build")).resolve()
     torch.set_num_threads(1)
     scratch = pathlib.Path(tempfile.mkdtemp(prefix="ewc-live-"))
-    print(f"{'seed':>6}  {'configuration':66} {'eval':>8} {'fisher':>8} {'train':>8} {'reload':>8}")
+    print(f"{'seed':>6}  {'configuration':73} {'eval':>8} {'fisher':>8} {'train':>8} {'reload':>8}")
     passed = failed = 0
     for seed in range(options.seed, options.seed + options.count):
         directory = scratch / str(seed)
@@ -236,7 +244,7 @@ def main():
         line, problem = f"{seed:6}  ", None
         try:
             case = Case(seed, build, directory)
-            line += f"{case.describe():66}"
+            line += f"{case.describe():73}"
             for check, limit in ((case.check_eval, LIKELIHOOD), (case.check_fisher, FISHER), (case.check_train, MOVEMENT),
                                  (case.check_reload, RELOAD)):
                 difference = check()

@@ -1,6 +1,6 @@
-"""What the library must compute, by transformers' Gemma 2 and plain PyTorch, in double precision.
+"""What the library must compute, by transformers' Gemma 2 and Gemma 3 and plain PyTorch, in double precision.
 
-The model is transformers' Gemma2ForCausalLM (eager attention), converted to float64. Its code casts to float32 in three
+The model is transformers' Gemma2ForCausalLM or Gemma3ForCausalLM (eager attention), converted to float64. Its code casts to float32 in three
 places, whatever the dtype of the model:
   * RMSNorm and the attention softmax: the casts are switched off here (`double_throughout`), so that the reference has
     errors of 1e-15 and not the same 1e-7 as what is tested;
@@ -15,15 +15,16 @@ import contextlib
 import math
 
 import torch
-from transformers import Gemma2ForCausalLM
-from transformers.models.gemma2 import modeling_gemma2
+from transformers import AutoModelForCausalLM
+from transformers.models.gemma2.modeling_gemma2 import Gemma2RotaryEmbedding
+from transformers.models.gemma3.modeling_gemma3 import Gemma3RotaryEmbedding
 
 
 @contextlib.contextmanager
 def double_throughout():
     """Within it, float64 tensors stay float64 where transformers would cast them to float32, except in RoPE."""
     to_float, softmax = torch.Tensor.float, torch.nn.functional.softmax
-    rope = modeling_gemma2.Gemma2RotaryEmbedding.forward
+    ropes = {kind: kind.forward for kind in (Gemma2RotaryEmbedding, Gemma3RotaryEmbedding)}
 
     def keep_double(self, *args, **kwargs):
         return self if self.dtype == torch.float64 else to_float(self, *args, **kwargs)
@@ -31,27 +32,29 @@ def double_throughout():
     def softmax_in_double(x, dim=None, dtype=None, **kwargs):
         return softmax(x, dim=dim, dtype=None if x.dtype == torch.float64 else dtype, **kwargs)
 
-    def rope_in_float(self, x, position_ids):
+    def rope_in_float(self, *args, **kwargs):
         torch.Tensor.float = to_float
         try:
-            return rope(self, x, position_ids)
+            return ropes[type(self)](self, *args, **kwargs)
         finally:
             torch.Tensor.float = keep_double
 
     torch.Tensor.float = keep_double
     torch.nn.functional.softmax = softmax_in_double
-    modeling_gemma2.Gemma2RotaryEmbedding.forward = rope_in_float
+    for kind in ropes:
+        kind.forward = rope_in_float
     try:
         yield
     finally:
         torch.Tensor.float = to_float
         torch.nn.functional.softmax = softmax
-        modeling_gemma2.Gemma2RotaryEmbedding.forward = rope
+        for kind, rope in ropes.items():
+            kind.forward = rope
 
 
 def load(directory):
     """The model of a checkpoint with its weights as they are in the file, widened to float64."""
-    model = Gemma2ForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
     return model.double().eval()
 
 
