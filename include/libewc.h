@@ -637,6 +637,18 @@ EWC_API ewc_status ewc_data_check(ewc_data *data, int64_t vocab);
  * pass over the data, a pure function of seed and number. tokens, targets: [count, L]. */
 EWC_API ewc_status ewc_data_batch(ewc_data *data, ewc_order order, uint64_t seed, int64_t first, int64_t count,
                                   int32_t *tokens, int32_t *targets);
+/* A 64-bit fingerprint of all token ids in order, however they are typed and cut into files. One pass over the data. */
+EWC_API ewc_status ewc_data_fingerprint(ewc_data *data, uint64_t *fingerprint);
+/* Old text among new. Of the first k sequences of the endless mixture O(k) = floor(share k + 1/2) are old: at every k within one half of
+ * share k, and in any n on end within one of share n, so that every step has as equal a part as can be. 0 for a share outside [0, 1]
+ * or k < 0. share is rounded to a multiple of 2^-32, everything else is exact. */
+EWC_API int64_t ewc_replay_count(double share, int64_t k);
+/* Sequences number first .. first+count-1 of that mixture: number k is old if O(k + 1) > O(k), and then number O(k) of `replay`, else number
+ * k - O(k) of `data`, each in its own endless order as in ewc_data_batch. So k alone says what a sequence is. Both data sets are of one context
+ * and one L; share 0 to 1. replayed: [count], 1 where a sequence is old, else 0; may be NULL. */
+EWC_API ewc_status ewc_data_replay_batch(ewc_data *data, ewc_data *replay, double share, ewc_order order, uint64_t seed,
+                                         int64_t first, int64_t count, int32_t *tokens, int32_t *targets,
+                                         uint8_t *replayed);
 /* document_start [count, L] for sequences cut from a stream in which `first_token` (BOS) starts each document. */
 EWC_API ewc_status ewc_data_documents(int64_t count, int64_t length, const int32_t *tokens, int32_t first_token,
                                       int32_t *document_start);

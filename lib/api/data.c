@@ -1,4 +1,6 @@
-/* ewc_data_*: token ids from mapped .npy files, end to end, as sequences in order or shuffled. */
+/* ewc_data_*: token ids from mapped .npy files, end to end, as sequences in order or shuffled, of one text or of two mixed. */
+#include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "api/require.h"
@@ -122,6 +124,24 @@ ewc_status ewc_data_check(ewc_data *data, int64_t vocab)
     return EWC_OK;
 }
 
+ewc_status ewc_data_fingerprint(ewc_data *data, uint64_t *fingerprint)
+{
+    enum { BLOCK = 1 << 22 };
+    EWCI_REQUIRE(NULL, data);
+    EWCI_REQUIRE(data->ctx, fingerprint);
+    uint64_t hash = 0x9e3779b97f4a7c15ULL;
+    for (int64_t file = 0; file < data->files; file++) {
+        const ewci_npy *npy = &data->npy[file];
+        for (int64_t i = 0; i < npy->count; i++) {
+            if (i % BLOCK == 0) EWCI_TRY(ewci_check_cancelled(data->ctx));
+            hash = (hash ^ (uint64_t)ewci_npy_id(npy, i)) * 0xff51afd7ed558ccdULL;
+            hash ^= hash >> 32;
+        }
+    }
+    *fingerprint = hash;
+    return EWC_OK;
+}
+
 /* The file that holds a token of the stream: the last one that starts at or before it (files may be empty). */
 static int64_t file_of(const ewc_data *data, int64_t token)
 {
@@ -177,22 +197,81 @@ static ewc_status check_request(const ewc_data *data, ewc_order order, int64_t f
     return EWC_OK;
 }
 
+/* Of a data set, or of new text with old text in it: where sequences are looked up. */
+typedef struct source {
+    const ewc_data *data, *replay; /* replay NULL: none */
+    double share;                  /* of the replay */
+    ewc_order order;
+    uint64_t seed;
+} source;
+
+int64_t ewc_replay_count(double share, int64_t sequences)
+{
+    if (!(share >= 0 && share <= 1) || sequences < 0) return 0;
+    /* share * 2^32 sequences + 1/2 in two parts: no sum or product leaves 64 bits, and nothing is rounded but the share. */
+    uint64_t unit = (uint64_t)llround(share * 4294967296.0), k = (uint64_t)sequences;
+    return (int64_t)(unit * (k >> 32) + ((unit * (k & 0xffffffffU) + 0x80000000U) >> 32));
+}
+
+typedef struct found {
+    const ewc_data *data;
+    int64_t place; /* its first token in data */
+    bool replayed;
+} found;
+
+static found find_sequence(const source *s, int64_t number)
+{
+    int64_t old = s->replay == NULL ? 0 : ewc_replay_count(s->share, number);
+    bool replayed = s->replay != NULL && ewc_replay_count(s->share, number + 1) > old;
+    const ewc_data *data = replayed ? s->replay : s->data;
+    return (found){data, place_of(data, s->order, s->seed, replayed ? old : number - old), replayed};
+}
+
+static ewc_status fill_batch(const source *s, int64_t first, int64_t count, int32_t *tokens, int32_t *targets,
+                             uint8_t *replayed)
+{
+    int64_t length = s->data->length;
+    EWCI_TRY(check_request(s->data, s->order, first, count));
+    for (int64_t i = 0; i < count; i++) { /* nothing is written unless all can be */
+        found f = find_sequence(s, first + i);
+        EWCI_TRY(read_tokens(f.data, f.place, length + 1, NULL));
+    }
+    for (int64_t i = 0; i < count; i++) {
+        found f = find_sequence(s, first + i);
+        EWCI_TRY(read_tokens(f.data, f.place, length, tokens + i * length));
+        EWCI_TRY(read_tokens(f.data, f.place + 1, length, targets + i * length));
+        if (replayed != NULL) replayed[i] = f.replayed;
+    }
+    return EWC_OK;
+}
+
 ewc_status ewc_data_batch(ewc_data *data, ewc_order order, uint64_t seed, int64_t first, int64_t count, int32_t *tokens,
                           int32_t *targets)
 {
     EWCI_REQUIRE(NULL, data);
     EWCI_REQUIRE(data->ctx, tokens);
     EWCI_REQUIRE(data->ctx, targets);
-    EWCI_TRY(check_request(data, order, first, count));
-    int64_t length = data->length;
-    for (int64_t i = 0; i < count; i++) /* nothing is written unless all can be */
-        EWCI_TRY(read_tokens(data, place_of(data, order, seed, first + i), length + 1, NULL));
-    for (int64_t i = 0; i < count; i++) {
-        int64_t place = place_of(data, order, seed, first + i);
-        EWCI_TRY(read_tokens(data, place, length, tokens + i * length));
-        EWCI_TRY(read_tokens(data, place + 1, length, targets + i * length));
-    }
-    return EWC_OK;
+    const source only = {data, NULL, 0, order, seed};
+    return fill_batch(&only, first, count, tokens, targets, NULL);
+}
+
+ewc_status ewc_data_replay_batch(ewc_data *data, ewc_data *replay, double share, ewc_order order, uint64_t seed,
+                                 int64_t first, int64_t count, int32_t *tokens, int32_t *targets, uint8_t *replayed)
+{
+    EWCI_REQUIRE(NULL, data);
+    EWCI_REQUIRE(data->ctx, replay);
+    EWCI_REQUIRE(data->ctx, tokens);
+    EWCI_REQUIRE(data->ctx, targets);
+    if (replay->ctx != data->ctx)
+        return ewci_fail(data->ctx, EWC_ERROR_MISMATCH, "replay: expected data opened in the same context as data");
+    if (replay->length != data->length)
+        return ewci_fail(data->ctx, EWC_ERROR_MISMATCH,
+                         "replay: expected sequences of %lld tokens as in data, found %lld", (long long)data->length,
+                         (long long)replay->length);
+    if (!(share >= 0 && share <= 1))
+        return ewci_fail(data->ctx, EWC_ERROR_ARGUMENT, "share: expected 0 to 1, found %g", share);
+    const source mixed = {data, replay, share, order, seed};
+    return fill_batch(&mixed, first, count, tokens, targets, replayed);
 }
 
 ewc_status ewc_data_documents(int64_t count, int64_t length, const int32_t *tokens, int32_t first_token,
