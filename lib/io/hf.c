@@ -273,15 +273,14 @@ static const ewci_tensor_entry *find_exact(const ewci_hf *hf, const char *name)
 
 const ewci_tensor_entry *ewci_hf_find(const ewci_hf *hf, const char *name)
 {
-    static const char *const formats[] = {"%s", EWCI_HF_TEXT_OLDER "%s", EWCI_HF_TEXT_NEWER "%s"};
-    const ewci_tensor_entry *found = NULL;
     char stored[256];
-    for (int i = 0; i < 3 && found == NULL; i++) {
-        const char *rest = i == 2 && strncmp(name, "model.", 6) == 0 ? name + 6 : name;
-        int length = snprintf(stored, sizeof stored, formats[i], rest);
-        if (length > 0 && (size_t)length < sizeof stored) found = find_exact(hf, stored);
-    }
-    return found;
+    const ewci_tensor_entry *found = find_exact(hf, name);
+    if (found != NULL || strlen(name) > sizeof stored - sizeof EWCI_HF_TEXT_NEWER) return found;
+    snprintf(stored, sizeof stored, EWCI_HF_TEXT_OLDER "%s", name);
+    found = find_exact(hf, stored);
+    if (found != NULL || strncmp(name, "model.", 6) != 0) return found;
+    snprintf(stored, sizeof stored, EWCI_HF_TEXT_NEWER "%s", name + 6);
+    return find_exact(hf, stored);
 }
 
 ewc_status ewci_hf_tensor(const ewci_hf *hf, const char *name, int64_t rows, int64_t columns,

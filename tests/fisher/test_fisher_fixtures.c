@@ -23,11 +23,11 @@ typedef struct setting {
     ewc_model *model;
 } setting;
 
-static int set_up_with(void **state, int threads)
+static int set_up_with(void **state, const char *name, int threads)
 {
     setting *s = calloc(1, sizeof *s);
     s->ctx = fixture_context(EWC_ISA_AUTO, threads);
-    s->f = fixture_open("half");
+    s->f = fixture_open(name);
     OK(s->ctx, ewc_model_load(s->ctx, fixture_directory(s->f), &s->model));
     *state = s;
     return 0;
@@ -35,13 +35,18 @@ static int set_up_with(void **state, int threads)
 
 static int set_up(void **state)
 {
-    return set_up_with(state, 2);
+    return set_up_with(state, "half", 2);
+}
+
+static int set_up_gemma3(void **state)
+{
+    return set_up_with(state, "gemma3", 2);
 }
 
 /* For many small passes, which several threads make slower. */
 static int set_up_single(void **state)
 {
-    return set_up_with(state, 1);
+    return set_up_with(state, "half", 1);
 }
 
 static int tear_down(void **state)
@@ -113,6 +118,13 @@ static void empirical_is_the_mean_of_squared_sequence_gradients(void **state)
               "fisher/empirical/sequence_mean");
         check(*state, EWC_FISHER_EMPIRICAL, EWC_UNIT_SEQUENCE_SUM, "fisher", cuts[i], "fisher/empirical/sequence_sum");
     }
+}
+
+static void empirical_of_gemma3_has_the_squares_of_its_norms(void **state)
+{
+    static const int64_t all[] = {3, 0}, parts[] = {1, 2, 0};
+    check(*state, EWC_FISHER_EMPIRICAL, EWC_UNIT_SEQUENCE_MEAN, "fisher", all, "fisher/empirical/sequence_mean");
+    check(*state, EWC_FISHER_EMPIRICAL, EWC_UNIT_SEQUENCE_MEAN, "fisher", parts, "fisher/empirical/sequence_mean");
 }
 
 static void restricted_positions_count_alone(void **state)
@@ -194,6 +206,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(empirical_is_the_mean_of_squared_sequence_gradients, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(empirical_of_gemma3_has_the_squares_of_its_norms, set_up_gemma3, tear_down),
         cmocka_unit_test_setup_teardown(restricted_positions_count_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(batch_mean_squares_the_mean_gradient_of_each_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(random_signs_over_single_sequences_are_exact, set_up, tear_down),

@@ -79,6 +79,33 @@ static void one_file_round_trip(void **state)
     bare_close(&b);
 }
 
+/* Of a directory with a text and a vision part, in both namings. */
+static void text_parts_are_found_under_their_plain_names(void **state)
+{
+    (void)state;
+    static const char *const stored[][2] = {{"language_model.model.norm.weight", "language_model.lm_head.weight"},
+                                            {"model.language_model.norm.weight", "lm_head.weight"}};
+    for (int i = 0; i < 2; i++) {
+        bare b;
+        ewci_hf *hf;
+        ewci_tensor_output tensors[TENSORS];
+        ewc_context *ctx = bare_open(&b);
+        fill(tensors, EWC_F32, 1);
+        tensors[0].name = stored[i][0];
+        tensors[1].name = stored[i][1];
+        const ewci_hf_output output = {.config = "{}", .count = TENSORS, .tensors = tensors};
+        assert_int_equal(ewci_hf_write(ctx, files_path("d"), &output), EWC_OK);
+        assert_int_equal(ewci_hf_open(ctx, files_path("d"), &hf), EWC_OK);
+        assert_string_equal(ewci_hf_find(hf, "model.norm.weight")->name, stored[i][0]);
+        assert_string_equal(ewci_hf_find(hf, "lm_head.weight")->name, stored[i][1]);
+        assert_string_equal(ewci_hf_find(hf, "a")->name, "a");
+        assert_null(ewci_hf_find(hf, "norm.weight"));
+        ewci_hf_close(hf);
+        files_clear();
+        bare_close(&b);
+    }
+}
+
 static void shards_are_as_large_as_allowed(void **state)
 {
     (void)state;
@@ -360,6 +387,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(one_file_round_trip),
+        TEST(text_parts_are_found_under_their_plain_names),
         TEST(shards_are_as_large_as_allowed),
         TEST(shards_say_that_they_are_for_pytorch),
         TEST(does_not_overwrite_unless_asked),

@@ -104,6 +104,18 @@ static void f16_of_the_older_spelling_agrees(void **state)
     agrees_with_transformers("half", (const char *const[]){"plain", NULL});
 }
 
+static void gemma3_agrees(void **state)
+{
+    (void)state;
+    agrees_with_transformers("gemma3", (const char *const[]){"plain", "documents", NULL});
+}
+
+static void text_part_of_a_model_with_vision_agrees(void **state)
+{
+    (void)state;
+    agrees_with_transformers("vision", (const char *const[]){"plain", NULL});
+}
+
 typedef struct hook_data {
     const float *push; /* what backward adds */
     float *hidden;
@@ -166,6 +178,22 @@ static void both_spellings_of_the_configuration_are_read(void **state)
     ewc_context_destroy(ctx);
 }
 
+static void gemma3_configuration_is_read(void **state)
+{
+    (void)state;
+    ewc_context *ctx = fixture_context(EWC_ISA_AUTO, 1);
+    static const char *const directories[] = {"tests/fixtures/gemma3", "tests/fixtures/vision"};
+    for (int i = 0; i < 2; i++) {
+        ewc_model_config c = {.struct_size = sizeof c};
+        OK(ctx, ewc_model_config_read(ctx, directories[i], &c));
+        assert_int_equal(c.family, EWC_GEMMA3);
+        assert_true(c.rope_theta == 3000 && c.rope_local_theta == 50 && c.rope_scale == 8);
+        assert_true(c.attention_softcap == 0 && c.final_softcap == 0 && c.query_scale == 9 && c.sliding_window == 5);
+        assert_true(c.layers == 3 - i && c.sliding[0] == 1 && c.sliding[1] == 1 - i);
+    }
+    ewc_context_destroy(ctx);
+}
+
 static cJSON *read_json(const char *directory, const char *name)
 {
     static char text[1 << 16];
@@ -198,17 +226,19 @@ static void saved_and_loaded_again_is_the_same(const char *name, ewc_dtype dtype
     OK(ctx, ewc_model_fingerprint(again, &after));
     assert_true(before == after);
 
-    cJSON *original = read_json(fixture_directory(f), "config.json"), *saved = read_json(directory, "config.json");
+    cJSON *whole = read_json(fixture_directory(f), "config.json"), *saved = read_json(directory, "config.json");
+    cJSON *text = cJSON_GetObjectItemCaseSensitive(whole, "text_config"), *original = text == NULL ? whole : text;
     const char *kept[] = {"remarks",        "architectures",         "layer_types",
                           "rope_theta",     "rope_parameters",       "hidden_act",
-                          "sliding_window", "query_pre_attn_scalar", "attn_logit_softcapping"};
+                          "sliding_window", "query_pre_attn_scalar", "attn_logit_softcapping",
+                          "model_type",     "rope_local_base_freq"};
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
         const cJSON *expected = cJSON_GetObjectItemCaseSensitive(original, kept[i]);
         if (expected == NULL) continue;
         if (!cJSON_Compare(expected, cJSON_GetObjectItemCaseSensitive(saved, kept[i]), 1))
             fail_msg("%s: field %s changed by saving", name, kept[i]);
     }
-    cJSON_Delete(original);
+    cJSON_Delete(whole);
     cJSON_Delete(saved);
     free(first);
     free(second);
@@ -227,6 +257,8 @@ static void saving_keeps_every_bit(void **state)
     saved_and_loaded_again_is_the_same("sharded", EWC_F32);
     saved_and_loaded_again_is_the_same("sharded", EWC_BF16);
     saved_and_loaded_again_is_the_same("half", EWC_F16);
+    saved_and_loaded_again_is_the_same("gemma3", EWC_F32);
+    saved_and_loaded_again_is_the_same("vision", EWC_BF16);
 }
 
 int main(void)
@@ -236,6 +268,9 @@ int main(void)
         cmocka_unit_test(sharded_bf16_with_wide_heads_agrees),
         cmocka_unit_test(packed_documents_without_softcaps_agree),
         cmocka_unit_test(f16_of_the_older_spelling_agrees),
+        cmocka_unit_test(gemma3_agrees),
+        cmocka_unit_test(text_part_of_a_model_with_vision_agrees),
+        cmocka_unit_test(gemma3_configuration_is_read),
         cmocka_unit_test(residual_stream_and_its_hook_agree),
         cmocka_unit_test(both_spellings_of_the_configuration_are_read),
         cmocka_unit_test(saving_keeps_every_bit),

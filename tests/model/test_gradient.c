@@ -12,6 +12,13 @@
 #include "model/model.h"
 #include "support/tiny.h"
 
+static void both_families(void (*check)(const ewc_model_config *))
+{
+    ewc_model_config second = tiny_config(), third = tiny_gemma3_config();
+    check(&second);
+    check(&third);
+}
+
 static double loss_of(ewc_context *ctx, ewc_model *model, const ewc_batch *batch)
 {
     ewc_evaluation e = {.struct_size = sizeof e};
@@ -64,11 +71,10 @@ static void check_tensor(ewc_context *ctx, ewc_model *model, const ewc_batch *ba
     free(moved);
 }
 
-static void gradient_is_the_slope_of_the_loss(void **state)
+static void check_slope(const ewc_model_config *config)
 {
-    (void)state;
     ewc_context *ctx = tiny_context(2);
-    ewc_model *model = tiny_model(ctx, 1);
+    ewc_model *model = tiny_model_of(ctx, config, 1);
     tiny_batch b;
     tiny_batch_make(&b, 71, 3, 13, 5);
     b.batch.weights = b.weights;
@@ -88,11 +94,16 @@ static void gradient_is_the_slope_of_the_loss(void **state)
     ewc_context_destroy(ctx);
 }
 
-static void every_recompute_level_gives_the_same_bits(void **state)
+static void gradient_is_the_slope_of_the_loss(void **state)
 {
     (void)state;
+    both_families(check_slope);
+}
+
+static void check_recompute(const ewc_model_config *config)
+{
     ewc_context *ctx = tiny_context(2);
-    ewc_model *model = tiny_model(ctx, 2);
+    ewc_model *model = tiny_model_of(ctx, config, 2);
     tiny_batch b;
     tiny_batch_make(&b, 71, 2, 17, 6);
     int64_t n = ewc_model_parameter_count(model);
@@ -113,6 +124,12 @@ static void every_recompute_level_gives_the_same_bits(void **state)
     tiny_batch_free(&b);
     ewc_model_destroy(model);
     ewc_context_destroy(ctx);
+}
+
+static void every_recompute_level_gives_the_same_bits(void **state)
+{
+    (void)state;
+    both_families(check_recompute);
 }
 
 static void packed_documents_are_independent(void **state)
@@ -164,11 +181,10 @@ static void unscored_rows_change_nothing(void **state)
 }
 
 /* Per-sequence squares of the model against one gradient per sequence, squared. */
-static void per_sequence_squares_are_sums_of_squared_gradients(void **state)
+static void check_squares(const ewc_model_config *config)
 {
-    (void)state;
     ewc_context *ctx = tiny_context(2);
-    ewc_model *model = tiny_model(ctx, 5);
+    ewc_model *model = tiny_model_of(ctx, config, 5);
     tiny_batch b, one;
     int64_t n = ewc_model_parameter_count(model), length = 14;
     tiny_batch_make(&b, 71, 4, length, 9);
@@ -206,6 +222,12 @@ static void per_sequence_squares_are_sums_of_squared_gradients(void **state)
     tiny_batch_free(&b);
     ewc_model_destroy(model);
     ewc_context_destroy(ctx);
+}
+
+static void per_sequence_squares_are_sums_of_squared_gradients(void **state)
+{
+    (void)state;
+    both_families(check_squares);
 }
 
 typedef struct hook_record {

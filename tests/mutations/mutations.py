@@ -20,6 +20,7 @@ class Mutation:
 
 
 UPDATE, STEP, SCHEDULE = "lib/cpu/kernels/update.c", "lib/train/step.c", "lib/train/schedule.c"
+QK_NORM = "lib/cpu/qk_norm.c"
 NORM, ROPE = "lib/cpu/kernels/rmsnorm.c", "lib/cpu/kernels/rope.c"
 ATTENTION, LOSS = "lib/cpu/kernels/attention.c", "lib/cpu/kernels/cross_entropy.c"
 BF16, GEMM_BF16 = "lib/cpu/gemm_bf16.c", "ops/test_gemm_bf16"
@@ -109,15 +110,31 @@ MUTATIONS = [
              "s->lane) / vector * vector;\n        s->from", ("ops/test_attention_mask", "ops/test_attention")),
     Mutation("attention backward: without delta", ATTENTION, "dp[l] = p * (dp[l] - delta[l]) * (1.0F - c * c) * scale;",
              "dp[l] = p * dp[l] * (1.0F - c * c) * scale;"),
-    Mutation("rope: not turned back in the backward pass", BACKWARD, "c->heads + c->kv_heads, c->head_dim, width, true)",
-             "c->heads + c->kv_heads, c->head_dim, width, false)"),
+    Mutation("rope: not turned back in the backward pass", BACKWARD, "c->head_dim, width, true)", "c->head_dim, width, false)"),
     Mutation("rope: keys not rotated", FORWARD, "run->rows, c->heads + c->kv_heads, c->head_dim, width, false)",
              "run->rows, c->heads, c->head_dim, width, false)"),
     Mutation("rope: pairs instead of halves", ROPE,
              "float a = x[i], b = x[half + i]; x[i] = a * cosine[i] - b * sine[i]; x[half + i] = b * cosine[i] + a * sine[i];",
              "float a = x[2 * i], b = x[2 * i + 1]; x[2 * i] = a * cosine[i] - b * sine[i]; "
              "x[2 * i + 1] = b * cosine[i] + a * sine[i];", reduced=True),
-    Mutation("rope: the base of the configuration ignored", FORWARD, "c->rope_theta, 1.0)", "10000.0, 1.0)"),
+    Mutation("rope: the base of the configuration ignored", FORWARD, "c->rope_theta, c->rope_scale", "10000.0, c->rope_scale"),
+    Mutation("rope: linear scaling ignored", FORWARD, "c->rope_scale == 0 ? 1.0 : c->rope_scale", "1.0"),
+    Mutation("rope: windowed layers turned with the base of the full ones", FORWARD,
+             "sliding[layer] ? run->w->rope_local_table : run->w->rope_table", "sliding[layer] ? run->w->rope_table : run->w->rope_table",
+             reduced=True),
+    Mutation("rope: windowed layers scaled too", FORWARD, "c->rope_local_theta, 1.0)", "c->rope_local_theta, c->rope_scale)"),
+    # ---- norms of queries and keys
+    Mutation("qk_norm: keys normed with the queries' weight", QK_NORM, "return head >= h->heads;", "return 0 * (head >= h->heads);",
+             reduced=True),
+    Mutation("qk_norm: the backward pass leaves it out", BACKWARD,
+             "if (ewci_has_qk_norm(c)) EWCI_PHASE(run, EWC_PHASE_NORM, backward_qk_norm(run, l));", ""),
+    Mutation("qk_norm: dropped outputs not computed again", BACKWARD,
+             "return ewci_layer_stages(run, l, EWCI_STAGE_HEADS, EWCI_STAGE_HEADS);", "return EWC_OK;"),
+    Mutation("qk_norm: values normed too", QK_NORM,
+             "memcpy(y, x, (size_t)(h->kv_heads * h->head_dim) * sizeof *y);",
+             "for (int64_t i = 0; i < h->kv_heads * h->head_dim; i++) y[i] = x[i] * rstd[0];"),
+    Mutation("qk_norm: squares of a sequence start from those of the one before", BACKWARD,
+             "2 * (size_t)c->head_dim * sizeof *scratch));", "0));", ("fisher/test_fisher_fixtures",)),
     # ---- feed-forward
     Mutation("geglu: the gate's tanh approximation with another constant", "lib/cpu/kernels/geglu.c", "C = 0.044715F",
              "C = 0.0F"),

@@ -67,11 +67,27 @@ void tiny_set_weights(ewc_model *model, const float *flat)
     }
 }
 
+ewc_model_config tiny_gemma3_config(void)
+{
+    ewc_model_config c = tiny_config();
+    c.family = EWC_GEMMA3;
+    c.attention_softcap = 0;
+    c.rope_theta = 3000;
+    c.rope_local_theta = 50;
+    c.rope_scale = 8;
+    return c;
+}
+
 ewc_model *tiny_model(ewc_context *ctx, uint64_t seed)
 {
     ewc_model_config config = tiny_config();
+    return tiny_model_of(ctx, &config, seed);
+}
+
+ewc_model *tiny_model_of(ewc_context *ctx, const ewc_model_config *config, uint64_t seed)
+{
     ewc_model *model = NULL;
-    OK(ctx, ewc_model_create(ctx, &config, seed, &model));
+    OK(ctx, ewc_model_create(ctx, config, seed, &model));
     float *flat = tiny_weights(model);
     for (int64_t i = 0; i < ewc_model_tensor_count(model); i++) {
         ewc_tensor_info t;

@@ -13,8 +13,12 @@ ewc_context *tiny_context(int threads);
 /* 3 layers (windowed, full, windowed), odd sizes, softcaps that bite, about 10 000 parameters. */
 ewc_model_config tiny_config(void);
 
-/* A model of tiny_config whose norm weights are random too. */
+/* The same sizes as Gemma 3: queries and keys with norms, two bases, linear scaling, no softcap of attention. */
+ewc_model_config tiny_gemma3_config(void);
+
+/* A model of tiny_config, or of another, whose norm weights are random too. */
 ewc_model *tiny_model(ewc_context *ctx, uint64_t seed);
+ewc_model *tiny_model_of(ewc_context *ctx, const ewc_model_config *config, uint64_t seed);
 
 /* Random tokens and targets (targets: next token; about one in five is -1). Free with tiny_batch_free. */
 typedef struct tiny_batch {

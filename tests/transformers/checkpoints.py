@@ -11,10 +11,10 @@ transformers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()
 
 
-def random_model(config, generator, scale):
+def random_model(config, generator, scale, kind=None):
     """Weights large enough that every nonlinearity matters: matrices normal with deviation `scale`, norm weights spread
     around zero (they stand for 1 + w), the embedding such that its product with sqrt(hidden) is of order one."""
-    model = AutoModelForCausalLM.from_config(config)
+    model = AutoModelForCausalLM.from_config(config) if kind is None else kind(config)
     with torch.no_grad():
         for name, p in model.named_parameters():
             values = torch.randn(p.shape, generator=generator)
@@ -50,8 +50,8 @@ def write_checkpoint(model, directory, dtype, spelling, shard="5GB"):
         config = older_spelling(config, dtype)
     config["remarks"] = {"purpose": "test", "numbers": [1, 2.5, None, "ė"]}
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-    reread = AutoConfig.from_pretrained(directory)
+    reread, saved = AutoConfig.from_pretrained(directory).get_text_config(), model.config.get_text_config()
     for field in ("rope_parameters", "layer_types", "head_dim", "query_pre_attn_scalar", "sliding_window",
                   "attn_logit_softcapping", "final_logit_softcapping", "rms_norm_eps"):
-        assert getattr(reread, field) == getattr(model.config, field), field
+        assert getattr(reread, field) == getattr(saved, field), field
     return directory

@@ -1,20 +1,24 @@
-"""Writes tests/fixtures: small Gemma 2 checkpoints and what transformers and PyTorch compute with them.
+"""Writes tests/fixtures: small Gemma 2 and Gemma 3 checkpoints and what transformers and PyTorch compute with them.
 
   window/    f32, newer config.json, one file: 3 layers (windowed, full, windowed), sequences longer than three windows, both
              softcaps reached: loss, log-likelihoods, gradients (plain, weighted sequences), a layer's residual stream
   sharded/   bf16, older config.json, sharded with an index: head_dim 256, three query heads on one key-value head
   packed/    f32, newer config.json without softcaps, layer types and theta not the default: several documents a sequence
   half/      f16, older config.json: Fisher diagonals by brute force, weights after AdamW+EWC steps
+  gemma3/    Gemma 3 text, f32, newer config.json: norms of q and k, a base of its own for windowed layers, linear scaling
+             by 8 in full ones: as window/, and Fisher diagonals by brute force
+  vision/    Gemma 3 with a vision part, bf16: the text part alone, in its text_config and under its prefixed names
 Each has a reference.safetensors beside the model: computed in float64; whole numbers are stored as
 int32, single numbers as float64, all else as float32.
-The same pinned versions give the same files on the same machine."""
+The same pinned versions give the same files on the same machine. Arguments: the names of those to make (default: all)."""
 
 import pathlib
 import shutil
+import sys
 
 import torch
 from safetensors.torch import save_file
-from transformers import Gemma2Config, Gemma2ForCausalLM
+from transformers import AutoModelForCausalLM, Gemma2Config, Gemma3Config, Gemma3ForConditionalGeneration, Gemma3TextConfig
 
 import reference as ref
 from checkpoints import random_model, write_checkpoint
@@ -66,7 +70,7 @@ def record_loss(recorder, prefix, model, batch):
     recorder.number(f"{prefix}/loss", loss)
     recorder.add_all(f"{prefix}/gradient", ref.gradient(model, loss))
     if "document_start" not in batch:
-        single = Gemma2ForCausalLM(model.config).float()
+        single = AutoModelForCausalLM.from_config(model.config).float()
         single.load_state_dict({k: v.float() for k, v in model.state_dict().items()})
         single.set_attn_implementation("eager")
         logits = single(input_ids=batch["tokens"]).logits
@@ -122,6 +126,40 @@ def window():
     recorder.add("hook/hidden_gradient", torch.cat(torch.autograd.grad(value, streams, retain_graph=True)))
     recorder.add("hook/push", push)
     recorder.add_all("hook/gradient", ref.gradient(model, value + (push * hidden).sum()))
+    recorder.save(directory)
+
+
+def gemma3_config(**changed):
+    return Gemma3TextConfig(**{**dict(
+        vocab_size=67, hidden_size=14, intermediate_size=17, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=6, query_pre_attn_scalar=9, sliding_window=5, max_position_embeddings=64,
+        rms_norm_eps=1e-4, sliding_window_pattern=3, attn_implementation="eager", rope_parameters={
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 3000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}), **changed})
+
+
+def gemma3():
+    generator = torch.Generator().manual_seed(20260105)
+    directory = write_checkpoint(random_model(gemma3_config(), generator, 0.45), OUT / "gemma3", "float32", "newer")
+    model, recorder = ref.load(directory), Recorder()
+    batch = random_batch(generator, 67, 3, 19)
+    record_loss(recorder, "plain", model, batch)
+    starts = (torch.arange(19) >= 8).long().expand(3, 19) * 8
+    record_loss(recorder, "documents", model, dict(batch, document_start=starts))
+    record_batch(recorder, "fisher", batch)
+    recorder.add_all("fisher/empirical/sequence_mean", ref.fisher_empirical(model, batch, "sequence_mean"))
+    recorder.save(directory)
+
+
+def vision():
+    generator = torch.Generator().manual_seed(20260106)
+    text = gemma3_config(vocab_size=41, hidden_size=10, num_hidden_layers=2, sliding_window_pattern=2)
+    config = Gemma3Config(text_config=text, mm_tokens_per_image=1, image_token_index=40, vision_config={
+        "hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1, "image_size": 4, "patch_size": 4})
+    whole = random_model(config, generator, 0.4, Gemma3ForConditionalGeneration)
+    directory = write_checkpoint(whole, OUT / "vision", "bfloat16", "newer")
+    model, recorder = ref.load_text(directory), Recorder()
+    record_loss(recorder, "plain", model, random_batch(generator, 40, 2, 11))
     recorder.save(directory)
 
 
@@ -265,7 +303,8 @@ def agree_with_torch(directory, steps, trained):
 
 def main():
     torch.set_num_threads(1)
-    for make in (window, sharded, packed, half):
+    every = {make.__name__: make for make in (window, sharded, packed, half, gemma3, vision)}
+    for make in [every[name] for name in sys.argv[1:]] or every.values():
         print(make.__name__)
         shutil.rmtree(OUT / make.__name__, ignore_errors=True)
         make()

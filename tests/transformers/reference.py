@@ -15,7 +15,7 @@ import contextlib
 import math
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Gemma3ForConditionalGeneration
 from transformers.models.gemma2.modeling_gemma2 import Gemma2RotaryEmbedding
 from transformers.models.gemma3.modeling_gemma3 import Gemma3RotaryEmbedding
 
@@ -55,6 +55,14 @@ def double_throughout():
 def load(directory):
     """The model of a checkpoint with its weights as they are in the file, widened to float64."""
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
+    return model.double().eval()
+
+
+def load_text(directory):
+    """The text model of a Gemma 3 checkpoint with a vision part, by itself."""
+    whole = Gemma3ForConditionalGeneration.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
+    model = AutoModelForCausalLM.from_config(whole.config.get_text_config(), attn_implementation="eager")
+    model.model.load_state_dict(whole.model.language_model.state_dict())
     return model.double().eval()
 
 
