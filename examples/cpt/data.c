@@ -33,8 +33,13 @@ ewc_status batch_room_fill(batch_room *room, ewc_data *data, ewc_order order, ui
                            int64_t count, int64_t first_token)
 {
     ewc_status status = ewc_data_batch(data, order, seed, first, count, room->tokens, room->targets);
+    return status == EWC_OK ? batch_room_filled(room, count, first_token) : status;
+}
+
+ewc_status batch_room_filled(batch_room *room, int64_t count, int64_t first_token)
+{
     room->batch.sequences = count;
-    if (status != EWC_OK || first_token < 0) return status;
+    if (first_token < 0) return EWC_OK;
     room->batch.document_start = room->documents;
     return ewc_data_documents(count, room->batch.length, room->tokens, (int32_t)first_token, room->documents);
 }

@@ -18,6 +18,9 @@ void batch_room_free(batch_room *room);
 ewc_status batch_room_fill(batch_room *room, ewc_data *data, ewc_order order, uint64_t seed, int64_t first,
                            int64_t count, int64_t first_token);
 
+/* The same for a room whose tokens and targets are there already: `count` sequences of them. */
+ewc_status batch_room_filled(batch_room *room, int64_t count, int64_t first_token);
+
 /* "NAME=PATH": name is a new string (free), path points into the argument. Without '=' the name is the path. */
 bool split_name(const char *argument, char **name, const char **path);
 

@@ -105,8 +105,6 @@ int command_plan(int argc, char **argv)
     int code = parsed == PARSE_OK ? program_open(NAME, o.threads, o.products, &context) : program_parse_exit(parsed);
     if (context != NULL) code = run(context, &o, as_json);
     ewc_context_destroy(context);
-    option_list_free(&o.data);
-    option_list_free(&o.evaluations);
-    option_list_free(&o.freeze);
+    train_options_free(&o);
     return code;
 }

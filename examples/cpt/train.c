@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "progress.h"
+#include "train_data.h"
 #include "train_state.h"
 
 static const char NAME[] = "train";
@@ -21,17 +22,14 @@ typedef struct training {
     const train_options *o;
     ewc_context *context;
     ewc_model *model;
-    ewc_data *data;
+    train_data data;
     ewc_fisher *fisher;
     ewc_anchor *anchor;
     ewc_trainer *trainer;
     evaluation *evaluations;
     int64_t evaluation_count;
-    batch_room *rooms; /* [accumulate] */
-    ewc_batch *batches;
     int64_t first_token; /* BOS with --documents, else -1 */
     char *states;        /* OUT/training-state */
-    char run_text[256];  /* what the data position depends on */
     train_log log;
     progress shown;
 } training;
@@ -97,37 +95,14 @@ static ewc_status make_trainer(training *t)
     return status == EWC_OK ? add_penalty(t) : status;
 }
 
-static int make_rooms(training *t)
-{
-    t->rooms = calloc((size_t)t->o->accumulate, sizeof *t->rooms);
-    t->batches = calloc((size_t)t->o->accumulate, sizeof *t->batches);
-    if (t->rooms == NULL || t->batches == NULL) return program_error(NAME, CPT_OTHER, "out of memory");
-    for (int64_t i = 0; i < t->o->accumulate; i++)
-        if (!batch_room_make(&t->rooms[i], t->o->batch, t->o->length))
-            return program_error(NAME, CPT_OTHER, "out of memory");
-    return CPT_OK;
-}
-
-/* The data position follows from the step, as long as these are the same; and the steps are those of one run. */
-static void describe_run(training *t)
-{
-    const train_options *o = t->o;
-    snprintf(t->run_text, sizeof t->run_text,
-             "tokens %lld, length %lld, batch %lld, accumulate %lld, order %d, seed %lld, "
-             "documents %d%s",
-             (long long)ewc_data_tokens(t->data), (long long)o->length, (long long)o->batch, (long long)o->accumulate,
-             o->order, (long long)o->seed, (int)o->documents,
-             o->products == EWC_PRODUCTS_BF16 ? ", products bf16" : "");
-}
-
 /* The run's description in the first line, then the evaluations before training, one a line: "NLL TOKENS NAME". */
 static char *make_user_data(const training *t)
 {
-    size_t bytes = sizeof t->run_text + 2;
+    size_t bytes = sizeof t->data.description + 2;
     for (int64_t i = 0; i < t->evaluation_count; i++) bytes += strlen(t->evaluations[i].name) + 80;
     char *text = malloc(bytes);
     if (text == NULL) return NULL;
-    size_t used = (size_t)snprintf(text, bytes, "%s\n", t->run_text);
+    size_t used = (size_t)snprintf(text, bytes, "%s\n", t->data.description);
     for (int64_t i = 0; i < t->evaluation_count; i++) {
         const evaluation *e = &t->evaluations[i];
         used += (size_t)snprintf(text + used, bytes - used, "%a %lld %s\n", e->first.nll, (long long)e->first.tokens,
@@ -164,11 +139,11 @@ static int resume(training *t)
         return CPT_OK;
     }
     size_t length = saved == NULL ? 0 : strcspn(saved, "\n");
-    if (saved == NULL || strlen(t->run_text) != length || strncmp(t->run_text, saved, length) != 0)
+    if (saved == NULL || strlen(t->data.description) != length || strncmp(t->data.description, saved, length) != 0)
         code = program_error(NAME, CPT_INPUT,
                              "%s: the saved run read its data otherwise (%.*s), this one has %s: resume with the "
                              "options that the run was started with",
-                             t->states, (int)length, saved == NULL ? "" : saved, t->run_text);
+                             t->states, (int)length, saved == NULL ? "" : saved, t->data.description);
     else if (done > t->o->steps)
         code = program_error(NAME, CPT_USAGE, "%s has %lld steps behind it already, more than --steps %lld", t->o->out,
                              (long long)done, (long long)t->o->steps);
@@ -185,13 +160,11 @@ static int open_all(training *t)
     if (status == EWC_OK) status = ewc_model_get_config(t->model, &config);
     if (status != EWC_OK) return fail(t, status);
     t->first_token = t->o->documents ? config.bos_token : -1;
-    int code = open_data(NAME, t->context, t->model, &t->o->data, t->o->length, &t->data);
+    int code = train_data_open(&t->data, t->o, t->context, t->model, t->first_token);
     if (code == CPT_OK) code = open_evaluations(t);
-    if (code == CPT_OK) code = make_rooms(t);
     if (code != CPT_OK) return code;
     status = make_trainer(t);
     if (status != EWC_OK) return fail(t, status);
-    describe_run(t);
     return t->o->resume ? resume(t) : CPT_OK;
 }
 
@@ -236,15 +209,8 @@ static int evaluate_all(training *t)
 
 static ewc_status take_step(training *t, ewc_step_statistics *s)
 {
-    const train_options *o = t->o;
-    int64_t first = ewc_trainer_steps(t->trainer) * o->batch * o->accumulate;
-    for (int64_t i = 0; i < o->accumulate; i++) {
-        ewc_status status = batch_room_fill(&t->rooms[i], t->data, o->order ? EWC_ORDER_SHUFFLE : EWC_ORDER_SEQUENTIAL,
-                                            (uint64_t)o->seed, first + i * o->batch, o->batch, t->first_token);
-        if (status != EWC_OK) return status;
-        t->batches[i] = t->rooms[i].batch;
-    }
-    return ewc_trainer_step(t->trainer, o->accumulate, t->batches, s);
+    ewc_status status = train_data_fill(&t->data, ewc_trainer_steps(t->trainer));
+    return status == EWC_OK ? ewc_trainer_step(t->trainer, t->o->accumulate, t->data.batches, s) : status;
 }
 
 /* A step that failed was not taken: the weights are the last good ones, and are kept. */
@@ -270,7 +236,7 @@ static int run_steps(training *t)
         if (status == EWC_ERROR_CANCELLED) return interrupted(t);
         if (status != EWC_OK) return failed_step(t, status);
         done = s.step;
-        train_log_step(&t->log, &s);
+        train_log_step(&t->log, &s, t->data.replay != NULL ? train_data_replayed(&t->data) : -1);
         progress_update(&t->shown, done, s.tokens, s.loss);
         if (train_evaluation_due(o, done) && done < o->steps) code = evaluate_all(t);
         if (code == CPT_OK && o->save_every > 0 && done % o->save_every == 0 && done < o->steps) code = save_state(t);
@@ -329,10 +295,7 @@ static void close_all(training *t)
         free(t->evaluations[i].name);
     }
     free(t->evaluations);
-    for (int64_t i = 0; t->rooms != NULL && i < t->o->accumulate; i++) batch_room_free(&t->rooms[i]);
-    free(t->rooms);
-    free(t->batches);
-    ewc_data_destroy(t->data);
+    train_data_close(&t->data);
     ewc_model_destroy(t->model);
     ewc_context_destroy(t->context);
     free(t->states);
@@ -368,8 +331,6 @@ int command_train(int argc, char **argv)
         code = t.states != NULL ? run(&t) : program_error(NAME, CPT_OTHER, "out of memory");
         close_all(&t);
     }
-    option_list_free(&o.data);
-    option_list_free(&o.evaluations);
-    option_list_free(&o.freeze);
+    train_options_free(&o);
     return code;
 }

@@ -9,9 +9,10 @@
 
 typedef struct train_options {
     const char *model, *fisher, *anchor, *log, *out;
-    option_list data, evaluations, freeze;
+    option_list data, replay, evaluations, freeze;
     int64_t length, batch, accumulate, steps, warmup, decay, evaluate_every, save_every, seed, threads;
-    double rate, final_ratio, beta1, beta2, epsilon, weight_decay, clip, lambda; /* lambda < 0: not given */
+    double rate, final_ratio, beta1, beta2, epsilon, weight_decay, clip, lambda,
+        replay_share; /* lambda, replay_share < 0: not given */
     int schedule, tail, penalty, clip_mode, order, save_dtype, recompute, products;
     int moments, fisher_dtype, anchor_dtype; /* moments: an ewc_dtype; the others: HELD_* */
     bool relative, l2, resume, force, documents, quiet;
@@ -20,13 +21,16 @@ typedef struct train_options {
 /* How Fisher and anchor are held: mapped in the type of their files, or in memory. */
 enum { HELD_MAPPED, HELD_BF16, HELD_F32 };
 
-enum { TRAIN_OPTION_COUNT = 41 };
+enum { TRAIN_OPTION_COUNT = 43 };
 
 /* Fills defaults and the table (TRAIN_OPTION_COUNT entries). */
 void train_options_table(train_options *o, option *table);
+void train_options_free(train_options *o);
 /* Options that make no sense together; prints which. */
 int train_options_check(const char *command, const train_options *o);
 ewc_trainer_options train_trainer_options(const train_options *o);
+/* Sequences of the whole run, new and replayed. */
+int64_t train_sequences(const train_options *o);
 /* Whether the data sets are evaluated after that many steps: before the first, by --eval-every and after the last. */
 bool train_evaluation_due(const train_options *o, int64_t steps_done);
 
@@ -37,7 +41,8 @@ typedef struct train_log {
 } train_log;
 /* A resumed run goes on in the log, from which first everything is cut that it will write again. */
 int train_log_open(train_log *log, const train_options *o, int64_t steps_done);
-void train_log_step(train_log *log, const ewc_step_statistics *s);
+/* replayed: how many of the step's sequences were old; < 0: there is no replay. */
+void train_log_step(train_log *log, const ewc_step_statistics *s, int64_t replayed);
 void train_log_evaluation(train_log *log, int64_t step, const char *name, const data_loss *loss);
 /* Penalty and distances at the weights that are saved. */
 void train_log_end(train_log *log, int64_t step, const ewc_update_statistics *sums);

@@ -23,6 +23,7 @@ static void set_defaults(train_options *o)
     o->epsilon = 1e-8;
     o->recompute = EWC_RECOMPUTE_ELEMENTWISE;
     o->lambda = -1;
+    o->replay_share = -1;
 }
 
 void train_options_table(train_options *o, option *table)
@@ -31,6 +32,9 @@ void train_options_table(train_options *o, option *table)
     const option options[TRAIN_OPTION_COUNT] = {
         {"model", OPTION_TEXT, &o->model, "DIR", "Hugging Face directory to start from", NULL, 0, true, false},
         {"data", OPTION_LIST, &o->data, "T.npy...", "token files of the new text", NULL, 0, true, false},
+        {"replay", OPTION_LIST, &o->replay, "OLD.npy...", "token files of old text to mix in", NULL, 0, false, false},
+        {"replay-share", OPTION_NUMBER, &o->replay_share, "F", "share of the run's sequences that are old text", NULL,
+         0, false, false},
         {"length", OPTION_INTEGER, &o->length, "T", "tokens of a sequence", NULL, 1, true, false},
         {"batch", OPTION_INTEGER, &o->batch, "B", "sequences of a micro-batch", NULL, 1, true, false},
         {"accumulate", OPTION_INTEGER, &o->accumulate, "K", "micro-batches of a step (default 1)", NULL, 1, false,
@@ -93,6 +97,41 @@ void train_options_table(train_options *o, option *table)
     memcpy(table, options, sizeof options);
 }
 
+void train_options_free(train_options *o)
+{
+    option_list_free(&o->data);
+    option_list_free(&o->replay);
+    option_list_free(&o->evaluations);
+    option_list_free(&o->freeze);
+}
+
+int64_t train_sequences(const train_options *o)
+{
+    int64_t step, run;
+    bool over = __builtin_mul_overflow(o->batch, o->accumulate, &step) || __builtin_mul_overflow(step, o->steps, &run);
+    return over ? INT64_MAX : run;
+}
+
+static int check_replay(const char *command, const train_options *o)
+{
+    bool given = o->replay_share >= 0;
+    if (o->replay.count == 0 && given)
+        return program_error(command, CPT_USAGE, "--replay-share needs --replay OLD.npy..., the old text");
+    if (o->replay.count == 0) return CPT_OK;
+    if (!given)
+        return program_error(command, CPT_USAGE,
+                             "--replay needs --replay-share F, the share of old text (above 0, below 1)");
+    if (o->replay_share <= 0 || o->replay_share >= 1)
+        return program_error(command, CPT_USAGE,
+                             "--replay-share: expected above 0 and below 1, found %g (0.05: every twentieth sequence)",
+                             o->replay_share);
+    if (ewc_replay_count(o->replay_share, train_sequences(o)) > 0) return CPT_OK;
+    return program_error(command, CPT_USAGE,
+                         "--replay-share %g of the run's %lld sequences is not one: give a larger share, or leave out "
+                         "--replay",
+                         o->replay_share, (long long)train_sequences(o));
+}
+
 int train_options_check(const char *command, const train_options *o)
 {
     if (o->fisher != NULL && o->l2)
@@ -114,7 +153,7 @@ int train_options_check(const char *command, const train_options *o)
     if (o->warmup > o->steps)
         return program_error(command, CPT_USAGE, "--warmup %lld is longer than --steps %lld: give fewer",
                              (long long)o->warmup, (long long)o->steps);
-    return CPT_OK;
+    return check_replay(command, o);
 }
 
 ewc_trainer_options train_trainer_options(const train_options *o)

@@ -3,14 +3,16 @@
 import fcntl
 import glob
 import json
+import math
 import os
 import shutil
 import signal
 import struct
 import subprocess
 import time
+from fractions import Fraction
 
-from harness import CPT, close, cpt, main, make_model, read_bytes, read_log, read_npy, refused, tokens, write_npy
+from harness import CPT, VOCABULARY, close, cpt, main, make_model, read_bytes, read_log, read_npy, refused, tokens, write_npy
 
 LENGTH, BATCH = 8, 2
 
@@ -40,6 +42,35 @@ def test_steps_take_the_next_sequences_and_wrap():
         chosen = [values[k % 10 * LENGTH + i] for k in range(4 * s, 4 * s + 4) for i in range(LENGTH)]
         close(entry["loss"], -sum(chosen) / len(chosen), 1e-5)
         assert entry["tokens"] == 4 * LENGTH and entry["step"] == s + 1
+
+
+def is_replayed(share, k):
+    """Whether sequence number k of the mixture is old, and which of its text it is."""
+    old, after = (math.floor(Fraction(share) * n + Fraction(1, 2)) for n in (k, k + 1))
+    return after > old, old if after > old else k - old
+
+
+def test_replay_takes_its_share_of_every_step():
+    prepare(LENGTH * 10 + 1)
+    cpt("eval", "--model", "m", "--data", "t=t.npy", "--length", LENGTH, "--per-token", "new.npy")
+    cpt("eval", "--model", "m", "--data", "old=old.npy", "--length", LENGTH, "--per-token", "replay.npy")
+    values = {False: read_npy("new.npy")[1], True: read_npy("replay.npy")[1]}
+    for share in (0.05, 0.25, 0.3, 0.9):
+        cpt(*command("o", "--accumulate", 3, "--replay", "old.npy", "--replay-share", share, "--log", "l.jsonl", "--force", steps=12, rate=0))
+        steps = steps_of("l.jsonl")
+        for s, entry in enumerate(steps):
+            chosen, replayed = [], 0
+            for k in range(6 * s, 6 * s + 6):
+                old, number = is_replayed(share, k)
+                replayed += old
+                number %= len(values[old]) // LENGTH
+                chosen += values[old][number * LENGTH:(number + 1) * LENGTH]
+            assert entry["replay_sequences"] == replayed and entry["tokens"] == 6 * LENGTH
+            assert abs(replayed - 6 * share) < 1
+            close(entry["loss"], -sum(chosen) / len(chosen), 1e-5)
+        assert abs(sum(e["replay_sequences"] for e in steps) - 72 * share) <= 0.5
+    cpt(*command("plain", "--log", "plain.jsonl"))
+    assert all("replay_sequences" not in entry for entry in steps_of("plain.jsonl"))
 
 
 def test_several_files_are_one_stream():
@@ -211,6 +242,47 @@ def test_a_whole_evaluation_is_not_made_again():
     assert [e["name"] for e in read_log("l.jsonl") if e["type"] == "eval"] == ['a"b', "c", 'a"b', "d", 'a"b', "d"]
 
 
+def test_a_run_with_replay_cut_after_every_step_is_the_uninterrupted_one():
+    prepare()
+    first = 20000 * "a"
+    arguments = aloud(command("cut", "--accumulate", 2, "--replay", "old.npy", "--replay-share", 0.3, "--order", "shuffle", "--seed", 5,
+                              "--eval", first + "=t.npy", "--eval-every", 1, "--save-dtype", "f32", "--log", "cut.jsonl", steps=7))
+    _, error = cpt(*("whole" if a == "cut" else "whole.jsonl" if a == "cut.jsonl" else a for a in arguments))
+    assert "8 of the run's 28 sequences are replayed, out of 12: 0.667 passes" in error, error[:300]
+    for step in range(7):
+        interrupt_at(f"step {step}  a", arguments + ["--resume"] * (step > 0))
+    cpt(*arguments, "--resume")
+    assert read_log("cut.jsonl") == read_log("whole.jsonl")
+    assert read_bytes("cut/model.safetensors") == read_bytes("whole/model.safetensors")
+
+
+def test_replay_is_refused_by_name():
+    prepare()
+    write_npy("short.npy", tokens(LENGTH))
+    write_npy("outside.npy", tokens(40) + [VOCABULARY + 3] + tokens(40))
+    write_npy("another.npy", tokens(100, seed=10))  # as long as old.npy
+    replay = ["--replay", "old.npy", "--replay-share", 0.25]
+    refused(2, ["--replay needs --replay-share"], *command("x", "--replay", "old.npy"))
+    refused(2, ["--replay-share needs --replay"], *command("x", "--replay-share", 0.1))
+    for share in (0, 1, 1.5):
+        refused(2, ["--replay-share", "above 0 and below 1", f"found {share}"], *command("x", *replay[:3], share))
+    refused(2, ["--replay-share", "at least 0"], *command("x", *replay[:3], -0.1))
+    refused(2, ["--replay-share 0.01", "12 sequences"], *command("x", *replay[:3], 0.01))
+    refused(3, ["none.npy"], *command("x", "--replay", "none.npy", *replay[2:]))
+    refused(2, ["short.npy", "more than 8 tokens", "found 8"], *command("x", "--replay", "short.npy", *replay[2:]))
+    refused(3, ["outside.npy: token 40", "from 0 to 96", "found 100"], *command("x", "--replay", "outside.npy", *replay[2:]))
+    assert not os.path.exists("x")
+    cpt(*command("o", *replay))
+    for other, words in ((["--replay", "old.npy", "--replay-share", 0.3], ["replay-share 0.25", "replay-share 0.3"]),
+                         (["--replay", "another.npy", *replay[2:]], ["replay tokens 100", "fingerprint"]),
+                         (["--replay", "old.npy", "t.npy", *replay[2:]], ["replay tokens 100", "replay tokens 200"]), ([], ["replay-share"])):
+        refused(3, ["o/training-state", *words], *command("o", "--resume", *other))
+    cpt(*command("o", "--resume", *replay))
+    cpt(*command("plain"))
+    refused(3, ["plain/training-state", "replay-share"], *command("plain", "--resume", *replay))
+    assert "total" in cpt("plan", "--model", "m", "--batch", BATCH, "--length", LENGTH, *replay)[0]
+
+
 def test_resume_passes_over_a_damaged_state():
     prepare()
     options = ["--save-dtype", "f32", "--save-every", 4, "--log", "l.jsonl"]
@@ -282,9 +354,10 @@ def test_nothing_is_overwritten_silently():
 
 
 if __name__ == "__main__":
-    main([test_steps_take_the_next_sequences_and_wrap, test_several_files_are_one_stream,
+    main([test_steps_take_the_next_sequences_and_wrap, test_replay_takes_its_share_of_every_step, test_several_files_are_one_stream,
           test_shuffled_order_covers_all_and_follows_the_seed, test_training_learns_logs_and_evaluates,
           test_the_result_is_a_model_directory, test_penalty_holds_the_weights, test_a_resumed_run_is_the_uninterrupted_one,
           test_an_interrupted_evaluation_is_made_again, test_a_whole_evaluation_is_not_made_again,
+          test_a_run_with_replay_cut_after_every_step_is_the_uninterrupted_one, test_replay_is_refused_by_name,
           test_resume_passes_over_a_damaged_state, test_a_run_with_bf16_state_resumes_bit_for_bit, test_resume_refuses_another_run,
           test_numeric_failure_stops_with_the_last_good_state, test_nothing_is_overwritten_silently])

@@ -1,0 +1,106 @@
+/* See train_data.h. */
+#include "train_data.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char NAME[] = "train";
+
+static int make_rooms(train_data *d)
+{
+    const train_options *o = d->o;
+    d->rooms = calloc((size_t)o->accumulate, sizeof *d->rooms);
+    d->batches = calloc((size_t)o->accumulate, sizeof *d->batches);
+    d->replayed = calloc((size_t)o->accumulate, (size_t)o->batch);
+    if (d->rooms == NULL || d->batches == NULL || d->replayed == NULL)
+        return program_error(NAME, CPT_OTHER, "out of memory");
+    for (int64_t i = 0; i < o->accumulate; i++)
+        if (!batch_room_make(&d->rooms[i], o->batch, o->length)) return program_error(NAME, CPT_OTHER, "out of memory");
+    return CPT_OK;
+}
+
+/* The data position follows from the step, as long as these are the same; and the steps are those of one run. */
+static int describe(train_data *d, ewc_context *context)
+{
+    const train_options *o = d->o;
+    uint64_t fingerprint;
+    size_t size = sizeof d->description;
+    int used = snprintf(d->description, size,
+                        "tokens %lld, length %lld, batch %lld, accumulate %lld, order %d, seed %lld, documents %d%s",
+                        (long long)ewc_data_tokens(d->text), (long long)o->length, (long long)o->batch,
+                        (long long)o->accumulate, o->order, (long long)o->seed, (int)o->documents,
+                        o->products == EWC_PRODUCTS_BF16 ? ", products bf16" : "");
+    if (d->replay == NULL) return CPT_OK;
+    ewc_status status = ewc_data_fingerprint(d->replay, &fingerprint);
+    if (status != EWC_OK) return program_fail(NAME, context, status);
+    snprintf(d->description + used, size - (size_t)used,
+             ", replay-share %.15g, replay tokens %lld with fingerprint %016" PRIx64, o->replay_share,
+             (long long)ewc_data_tokens(d->replay), fingerprint);
+    return CPT_OK;
+}
+
+/* How often the run goes over the old text: many times is what a practitioner should know. */
+static void say_replay(const train_data *d)
+{
+    int64_t run = train_sequences(d->o), old = ewc_replay_count(d->o->replay_share, run),
+            there = ewc_data_sequences(d->replay);
+    if (d->o->quiet) return;
+    fprintf(stderr,
+            "train: %lld of the run's %lld sequences are replayed, out of %lld: %.3g passes over the old text\n",
+            (long long)old, (long long)run, (long long)there, (double)old / (double)there);
+}
+
+int train_data_open(train_data *d, const train_options *o, ewc_context *context, ewc_model *model, int64_t first_token)
+{
+    d->o = o;
+    d->first_token = first_token;
+    int code = open_data(NAME, context, model, &o->data, o->length, &d->text);
+    if (code == CPT_OK && o->replay.count > 0)
+        code = open_data(NAME, context, model, &o->replay, o->length, &d->replay);
+    if (code == CPT_OK) code = make_rooms(d);
+    if (code == CPT_OK) code = describe(d, context);
+    if (code == CPT_OK && d->replay != NULL) say_replay(d);
+    return code;
+}
+
+static ewc_status fill_room(train_data *d, int64_t i, int64_t first)
+{
+    const train_options *o = d->o;
+    batch_room *room = &d->rooms[i];
+    ewc_order order = o->order ? EWC_ORDER_SHUFFLE : EWC_ORDER_SEQUENTIAL;
+    if (d->replay == NULL)
+        return batch_room_fill(room, d->text, order, (uint64_t)o->seed, first, o->batch, d->first_token);
+    ewc_status status = ewc_data_replay_batch(d->text, d->replay, o->replay_share, order, (uint64_t)o->seed, first,
+                                              o->batch, room->tokens, room->targets, d->replayed + i * o->batch);
+    return status == EWC_OK ? batch_room_filled(room, o->batch, d->first_token) : status;
+}
+
+ewc_status train_data_fill(train_data *d, int64_t steps_done)
+{
+    int64_t first = steps_done * d->o->batch * d->o->accumulate;
+    for (int64_t i = 0; i < d->o->accumulate; i++) {
+        ewc_status status = fill_room(d, i, first + i * d->o->batch);
+        if (status != EWC_OK) return status;
+        d->batches[i] = d->rooms[i].batch;
+    }
+    return EWC_OK;
+}
+
+int64_t train_data_replayed(const train_data *d)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < d->o->accumulate * d->o->batch; i++) count += d->replayed[i];
+    return count;
+}
+
+void train_data_close(train_data *d)
+{
+    for (int64_t i = 0; d->rooms != NULL && i < d->o->accumulate; i++) batch_room_free(&d->rooms[i]);
+    free(d->rooms);
+    free(d->batches);
+    free(d->replayed);
+    ewc_data_destroy(d->text);
+    ewc_data_destroy(d->replay);
+    memset(d, 0, sizeof *d);
+}
