@@ -544,6 +544,7 @@ typedef struct ewc_step_statistics {
     double distance, fisher_distance;      /* sqrt of the sums in ewc_update_statistics; before the update */
     int64_t tokens;                        /* scored in this step */
     double seconds, phase_seconds[EWC_PHASE_COUNT];
+    double lambda; /* of this step, as ewc_trainer_lambda gives it */
 } ewc_step_statistics;
 
 EWC_API void ewc_trainer_options_default(ewc_trainer_options *options);
@@ -561,6 +562,13 @@ typedef enum ewc_lambda_scale { EWC_LAMBDA_ABSOLUTE = 0, EWC_LAMBDA_RELATIVE = 1
  * fisher NULL: F = 1, plain L2 to the anchor. Only before the first step. */
 EWC_API ewc_status ewc_trainer_add_anchor(ewc_trainer *trainer, ewc_anchor *anchor, ewc_fisher *fisher, double lambda,
                                           ewc_lambda_scale scale, int allow_other_model);
+
+/* Changes the strength of the penalty from the next step on: of a single anchor the absolute lambda, of several a factor on all of them
+ * together (1: as they were added; adding another goes back to that). Before the first step, between steps, and after ewc_trainer_resume, which
+ * puts the saved run's in force. Needs an anchor; one that was added with lambda 0 will do. */
+EWC_API ewc_status ewc_trainer_set_lambda(ewc_trainer *trainer, double lambda);
+/* What is in force: for a single anchor its absolute lambda, for several the factor, 0 without an anchor. */
+EWC_API double ewc_trainer_lambda(const ewc_trainer *trainer);
 
 /* Freezes every tensor whose name matches a shell pattern (*, ?, [...]). *matched (may be NULL) = how many; none is an error. */
 EWC_API ewc_status ewc_trainer_freeze(ewc_trainer *trainer, const char *pattern, int64_t *matched);

@@ -116,6 +116,7 @@ void train_log_step(train_log *log, const ewc_step_statistics *s, int64_t replay
     json_text(&json, "type", "step");
     json_integer(&json, "step", s->step);
     json_number(&json, "loss", s->loss);
+    json_number(&json, "lambda", s->lambda);
     json_number(&json, "penalty", s->penalty);
     json_number(&json, "gradient_norm", s->gradient_norm);
     json_number(&json, "clip_factor", s->clip_factor);

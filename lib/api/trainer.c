@@ -205,8 +205,31 @@ ewc_status ewc_trainer_add_anchor(ewc_trainer *trainer, ewc_anchor *anchor, ewc_
     ewci_free(ctx, trainer->tasks);
     trainer->tasks = tasks;
     trainer->task_count++;
+    trainer->strength_set = false;
     ewci_trainer_unseal(trainer);
     return EWC_OK;
+}
+
+ewc_status ewc_trainer_set_lambda(ewc_trainer *trainer, double lambda)
+{
+    if (trainer == NULL) return ewci_fail(NULL, EWC_ERROR_ARGUMENT, "ewc_trainer_set_lambda: trainer is NULL");
+    ewc_context *ctx = trainer->model->ctx;
+    if (trainer->task_count == 0)
+        return ewci_fail(ctx, EWC_ERROR_STATE,
+                         "ewc_trainer_set_lambda: there is no penalty: call ewc_trainer_add_anchor first");
+    if (!isfinite(lambda) || lambda < 0)
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "lambda: expected a finite number >= 0, found %g", lambda);
+    trainer->strength_set = true;
+    trainer->strength = lambda;
+    if (trainer->sealed) ewci_trainer_apply_strength(trainer);
+    return EWC_OK;
+}
+
+double ewc_trainer_lambda(const ewc_trainer *trainer)
+{
+    if (trainer == NULL || trainer->task_count == 0) return 0;
+    if (trainer->strength_set) return trainer->strength;
+    return trainer->task_count == 1 ? trainer->tasks[0].lambda : 1.0;
 }
 
 ewc_status ewc_trainer_freeze(ewc_trainer *trainer, const char *pattern, int64_t *matched)

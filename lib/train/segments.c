@@ -88,11 +88,17 @@ static ewc_status prepare_penalty(ewc_trainer *trainer)
     }
     if (pulling > 1) {
         trainer->only = NULL;
-        trainer->lambda = 1.0;
         return fold(trainer);
     }
-    trainer->lambda = trainer->only->lambda;
     return trainer->only->fisher == NULL ? make_ones(trainer) : EWC_OK;
+}
+
+/* Of several tasks only the sum of the folded ones, or the one that pulls, is multiplied. */
+void ewci_trainer_apply_strength(ewc_trainer *trainer)
+{
+    double strength = ewc_trainer_lambda(trainer);
+    if (trainer->task_count > 1 && trainer->only != NULL) strength *= trainer->only->lambda;
+    trainer->lambda = strength;
 }
 
 static void penalty_views(const ewc_trainer *trainer, int64_t tensor, ewc_buffer *fisher, ewc_buffer *anchor)
@@ -126,6 +132,7 @@ ewc_status ewci_trainer_seal(ewc_trainer *trainer)
         penalty_views(trainer, t, &segment.fisher, &segment.anchor);
         append(trainer, segment);
     }
+    ewci_trainer_apply_strength(trainer);
     trainer->sealed = true;
     return EWC_OK;
 fail:

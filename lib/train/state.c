@@ -13,6 +13,7 @@
 #include "train/identity.h"
 
 #define FORMAT "libewc-training-state"
+#define STRENGTH "lambda" /* only of a run in which ewc_trainer_set_lambda was called */
 
 enum { VERSION = 1, PARTS = 3, USER_DATA_LIMIT = 64 << 10, MANIFEST_LIMIT = 16 << 20, TEXT = 64 };
 
@@ -72,6 +73,7 @@ static ewc_status add_progress(ewc_context *ctx, const ewc_trainer *trainer, cJS
     good = good && areas != NULL && add_exact(areas, "s1", trainer->areas.s1) &&
            add_exact(areas, "s2", trainer->areas.s2) && add_exact(areas, "momentum", trainer->areas.momentum) &&
            add_exact(areas, "previous_rate", trainer->areas.previous_rate);
+    if (trainer->strength_set) good = good && add_exact(root, STRENGTH, trainer->strength);
     if (user_data != NULL) good = good && cJSON_AddStringToObject(root, "user_data", user_data) != NULL;
     return good ? EWC_OK : no_memory(ctx);
 }
@@ -157,6 +159,8 @@ typedef struct state {
     ewci_safetensors *parts[PARTS];
     int64_t step;
     ewci_schedule_areas areas;
+    bool strength_set;
+    double strength;
 } state;
 
 typedef struct identity_check {
@@ -220,7 +224,8 @@ static ewc_status read_progress(state *s)
     EWCI_TRY(read_exact(s, areas, "momentum", &s->areas.momentum));
     EWCI_TRY(read_exact(s, areas, "previous_rate", &s->areas.previous_rate));
     s->areas.steps = s->step;
-    return EWC_OK;
+    s->strength_set = ewci_json_find(s->manifest, STRENGTH) != NULL;
+    return s->strength_set ? read_exact(s, s->manifest, STRENGTH, &s->strength) : EWC_OK;
 }
 
 static ewc_status open_part(state *s, const ewc_trainer *trainer, const char *directory, int part)
@@ -279,6 +284,9 @@ static ewc_status take_over(const state *s, ewc_trainer *trainer)
     }
     trainer->step = s->step;
     trainer->areas = s->areas;
+    trainer->strength_set = s->strength_set;
+    trainer->strength = s->strength;
+    if (trainer->sealed) ewci_trainer_apply_strength(trainer);
     return EWC_OK;
 }
 

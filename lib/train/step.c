@@ -162,6 +162,7 @@ static void fill(const ewc_trainer *trainer, const progress *p, const ewc_update
     out->tokens = p->tokens;
     out->seconds = seconds;
     memcpy(out->phase_seconds, phases, sizeof out->phase_seconds);
+    out->lambda = ewc_trainer_lambda(trainer);
     for (int i = 0; i < EWC_PHASE_COUNT; i++) named += phases[i];
     out->phase_seconds[EWC_PHASE_OTHER] = seconds > named ? seconds - named : 0;
 }

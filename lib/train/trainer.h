@@ -37,6 +37,8 @@ struct ewc_trainer {
 
     ewci_task *tasks;
     int64_t task_count;
+    bool strength_set; /* by ewc_trainer_set_lambda, or by the state that was resumed: */
+    double strength;
     /* Built from the tasks and the frozen set before the first step: */
     bool sealed;
     const ewci_task *only;     /* the one task that pulls, or the first; NULL: none, or several, folded */
@@ -50,6 +52,9 @@ struct ewc_trainer {
 
 /* Builds segments and the folded quadratic, once. */
 ewc_status ewci_trainer_seal(ewc_trainer *trainer);
+
+/* Puts into force what ewc_trainer_lambda says. */
+void ewci_trainer_apply_strength(ewc_trainer *trainer);
 
 /* Frees what seal made, so that tasks or the frozen set can change. */
 void ewci_trainer_unseal(ewc_trainer *trainer);
