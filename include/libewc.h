@@ -288,6 +288,14 @@ EWC_API ewc_status ewc_model_create(ewc_context *context, const ewc_model_config
  * Fields of config.json that the library does not know are kept and written back by save. Of a `gemma3` directory, text and vision, the
  * text model is taken, and save writes a `gemma3_text` one. */
 EWC_API ewc_status ewc_model_load(ewc_context *context, const char *directory, ewc_model **model);
+/* The same with only the tokens listed: of embedding, head and loss there are the rows of `ids` alone ([count], distinct, in any order;
+ * those of BOS and of others that batches have must be among them), and no other token has a probability. What that does to the loss:
+ * docs/ewc.md. Ids of batches, choices and files stay those of the checkpoint; one that is not listed is refused with its place. Rows lie in
+ * the order of their ids: the tensor model.embed_tokens.weight is [count, hidden], and so are gradient, Fisher and anchor. A list of all ids
+ * is ewc_model_load. ewc_model_save writes whole models: it takes the other rows from the directory, whose files are held open; they may
+ * be replaced or removed, but must not be written into before the model is destroyed (a change that is noticed: EWC_ERROR_MISMATCH). */
+EWC_API ewc_status ewc_model_load_vocabulary(ewc_context *context, const char *directory, int64_t count,
+                                             const int32_t *ids, ewc_model **model);
 EWC_API void ewc_model_destroy(ewc_model *model);
 
 /* Writes a Hugging Face directory that transformers opens: config.json, safetensors (sharded above about 5 GB), and, if the model was
@@ -295,7 +303,10 @@ EWC_API void ewc_model_destroy(ewc_model *model);
  * EWC_ERROR_EXISTS unless overwrite; then its model files are replaced, other files in it stay. */
 EWC_API ewc_status ewc_model_save(ewc_model *model, const char *directory, ewc_dtype dtype, int overwrite);
 
+/* vocab_size is that of the checkpoint, below which token ids are, also where the model has listed tokens alone. */
 EWC_API ewc_status ewc_model_get_config(const ewc_model *model, ewc_model_config *config);
+/* The tokens that the model has: their number, and their ids in ascending order into ids ([*count]) unless it is NULL. */
+EWC_API ewc_status ewc_model_vocabulary(const ewc_model *model, int64_t *count, int32_t *ids);
 
 /* 64-bit fingerprint of names, shapes and f32 values of all tensors: the same for a model and its exact copy. */
 EWC_API ewc_status ewc_model_fingerprint(ewc_model *model, uint64_t *fingerprint);
@@ -318,7 +329,8 @@ EWC_API ewc_status ewc_model_set_tensor(ewc_model *model, const char *name, cons
 
 /* ---- Batches ------------------------------------------------------------------------------------------------------------ */
 
-/* B sequences of L tokens. All arrays are the caller's and only read. Token ids outside [0, vocab) are refused with their place. */
+/* B sequences of L tokens. All arrays are the caller's and only read. Token ids that the model does not have
+ * are refused with their place. */
 typedef struct ewc_batch {
     size_t struct_size;
     int64_t sequences, length; /* B, L */
@@ -641,6 +653,10 @@ EWC_API int64_t ewc_data_tokens(const ewc_data *data);
 EWC_API int64_t ewc_data_sequences(const ewc_data *data);
 /* Fails with the file and position of the first id outside [0, vocab). */
 EWC_API ewc_status ewc_data_check(ewc_data *data, int64_t vocab);
+/* Fails with the file and position of the first id that the model does not have (ewc_model_load_vocabulary). */
+EWC_API ewc_status ewc_data_check_model(ewc_data *data, const ewc_model *model);
+/* Sets listed[id] to 1 for every id of the stream; the others of [vocab] stay as they are. Fails as ewc_data_check, with nothing set. */
+EWC_API ewc_status ewc_data_vocabulary(ewc_data *data, int64_t vocab, uint8_t *listed);
 /* Sequences number first .. first+count-1 of the endless order: in SEQUENTIAL sequence first mod n; in SHUFFLE a fresh permutation per
  * pass over the data, a pure function of seed and number. tokens, targets: [count, L]. */
 EWC_API ewc_status ewc_data_batch(ewc_data *data, ewc_order order, uint64_t seed, int64_t first, int64_t count,

@@ -59,11 +59,9 @@ bool split_name(const char *argument, char **name, const char **path)
 int open_data(const char *command, ewc_context *context, ewc_model *model, const option_list *files, int64_t length,
               ewc_data **data)
 {
-    ewc_model_config config;
     ewc_data *opened = NULL;
-    ewc_status status = ewc_model_get_config(model, &config);
-    if (status == EWC_OK) status = ewc_data_open(context, files->count, files->items, length, &opened);
-    if (status == EWC_OK) status = ewc_data_check(opened, config.vocab_size);
+    ewc_status status = ewc_data_open(context, files->count, files->items, length, &opened);
+    if (status == EWC_OK) status = ewc_data_check_model(opened, model);
     if (status != EWC_OK) {
         ewc_data_destroy(opened);
         return program_fail(command, context, status);

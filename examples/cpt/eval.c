@@ -7,12 +7,13 @@
 #include "data.h"
 #include "json.h"
 #include "program.h"
+#include "vocabulary.h"
 
 static const char NAME[] = "eval";
 
 typedef struct eval_options {
     const char *model, *per_token, *tokenizer;
-    option_list data, choices;
+    option_list data, choices, vocabulary;
     int64_t length, threads;
     int products;
     bool json, force, documents;
@@ -86,10 +87,10 @@ static int run(ewc_context *context, const eval_options *o)
     value_list list = {0};
     if (o->per_token != NULL && !o->force && path_exists(o->per_token))
         return program_error(NAME, CPT_INPUT, "%s exists: give --force to overwrite it", o->per_token);
-    ewc_status status = ewc_model_load(context, o->model, &model);
-    if (status == EWC_OK) status = ewc_model_get_config(model, &config);
-    if (status != EWC_OK) return program_fail(NAME, context, status);
-    int code = CPT_OK;
+    int code = load_model(NAME, context, o->model, &o->vocabulary, false, &model);
+    if (code != CPT_OK) return code;
+    ewc_status status = ewc_model_get_config(model, &config);
+    if (status != EWC_OK) code = program_fail(NAME, context, status);
     for (int64_t i = 0; i < o->data.count && code == CPT_OK; i++)
         code = run_one(context, model, o, o->data.items[i], o->documents ? config.bos_token : -1, &list);
     const choices_options of_choices = {NAME, o->model, o->tokenizer, o->json};
@@ -122,6 +123,7 @@ int command_eval(int argc, char **argv)
     option options[] = {
         {"model", OPTION_TEXT, &o.model, "DIR", "Hugging Face directory", NULL, 0, true, false},
         {"data", OPTION_LIST, &o.data, "NAME=T.npy...", "token files with the names to print", NULL, 0, false, false},
+        VOCABULARY_OPTION(&o.vocabulary),
         {"length", OPTION_INTEGER, &o.length, "T", "tokens of a sequence of --data", NULL, 1, false, false},
         {"choices", OPTION_LIST, &o.choices, "NAME=C.jsonl...",
          "multiple-choice items: prefix, choices, answer (from 0)", NULL, 0, false, false},
@@ -152,5 +154,6 @@ int command_eval(int argc, char **argv)
     ewc_context_destroy(context);
     option_list_free(&o.data);
     option_list_free(&o.choices);
+    option_list_free(&o.vocabulary);
     return code;
 }

@@ -4,6 +4,7 @@
 #include "data.h"
 #include "program.h"
 #include "progress.h"
+#include "vocabulary.h"
 
 static const char NAME[] = "fisher";
 static const char *const estimators[] = {"empirical", "empirical_signs", "sampled", "batch_mean", NULL};
@@ -13,7 +14,7 @@ static const char *const dtypes[] = {"f32", "bf16", NULL};
 
 typedef struct fisher_options {
     const char *model, *out;
-    option_list data;
+    option_list data, vocabulary;
     int64_t length, sequences, batch, seed, threads;
     int estimator, unit, order, dtype, products;
     bool force, documents, quiet;
@@ -60,10 +61,11 @@ static int run(ewc_context *context, const fisher_options *o)
     batch_room room = {0};
     if (!o->force && path_exists(o->out))
         return program_error(NAME, CPT_INPUT, "%s exists: give --force to overwrite it, or another --out", o->out);
-    ewc_status status = ewc_model_load(context, o->model, &model);
-    if (status == EWC_OK) status = ewc_model_get_config(model, &config);
-    if (status != EWC_OK) return program_fail(NAME, context, status);
-    int code = open_data(NAME, context, model, &o->data, o->length, &data);
+    int code = load_model(NAME, context, o->model, &o->vocabulary, o->quiet, &model);
+    if (code != CPT_OK) return code;
+    ewc_status status = ewc_model_get_config(model, &config);
+    if (status != EWC_OK) code = program_fail(NAME, context, status);
+    if (code == CPT_OK) code = open_data(NAME, context, model, &o->data, o->length, &data);
     if (code != CPT_OK) goto done;
     if (o->sequences > ewc_data_sequences(data))
         fprintf(stderr, "ewc-cpt fisher: the data has %lld sequences; %lld are asked for: it is used more than once\n",
@@ -94,6 +96,7 @@ int command_fisher(int argc, char **argv)
     option options[] = {
         {"model", OPTION_TEXT, &o.model, "DIR", "Hugging Face directory", NULL, 0, true, false},
         {"data", OPTION_LIST, &o.data, "T.npy...", "token files of the old text", NULL, 0, true, false},
+        VOCABULARY_OPTION(&o.vocabulary),
         {"length", OPTION_INTEGER, &o.length, "T", "tokens of a sequence", NULL, 1, true, false},
         {"sequences", OPTION_INTEGER, &o.sequences, "N", "how many sequences", NULL, 1, true, false},
         {"batch", OPTION_INTEGER, &o.batch, "B", "sequences of a pass", NULL, 1, true, false},
@@ -125,5 +128,6 @@ int command_fisher(int argc, char **argv)
     if (context != NULL) code = run(context, &o);
     ewc_context_destroy(context);
     option_list_free(&o.data);
+    option_list_free(&o.vocabulary);
     return code;
 }

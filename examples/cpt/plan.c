@@ -3,6 +3,7 @@
 
 #include "json.h"
 #include "train.h"
+#include "vocabulary.h"
 
 static const char NAME[] = "plan";
 
@@ -69,6 +70,13 @@ static int run(ewc_context *context, const train_options *o, bool as_json)
     options.anchor = o->fisher == NULL && !o->l2 ? 0 : o->anchor_dtype == HELD_MAPPED ? 2 : 3;
     if (o->anchor_dtype == HELD_F32) options.anchor_dtype = EWC_F32;
     ewc_status status = ewc_model_config_read(context, o->model, &config);
+    if (status == EWC_OK && o->vocabulary.count > 0) {
+        vocabulary v = {0};
+        int code = vocabulary_make(NAME, context, &config, &o->vocabulary, &v);
+        if (code != CPT_OK) return code;
+        config.vocab_size = v.count;
+        vocabulary_free(&v);
+    }
     if (status == EWC_OK) status = ewc_plan_memory(context, &config, &options, &plan);
     if (status == EWC_OK) status = ewc_context_describe(context, &info);
     if (status != EWC_OK) return program_fail(NAME, context, status);

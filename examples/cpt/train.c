@@ -9,6 +9,7 @@
 #include "progress.h"
 #include "train_data.h"
 #include "train_state.h"
+#include "vocabulary.h"
 
 static const char NAME[] = "train";
 
@@ -156,11 +157,12 @@ static int resume(training *t)
 static int open_all(training *t)
 {
     ewc_model_config config;
-    ewc_status status = ewc_model_load(t->context, t->o->model, &t->model);
-    if (status == EWC_OK) status = ewc_model_get_config(t->model, &config);
+    int code = load_model(NAME, t->context, t->o->model, &t->o->vocabulary, t->o->quiet, &t->model);
+    if (code != CPT_OK) return code;
+    ewc_status status = ewc_model_get_config(t->model, &config);
     if (status != EWC_OK) return fail(t, status);
     t->first_token = t->o->documents ? config.bos_token : -1;
-    int code = train_data_open(&t->data, t->o, t->context, t->model, t->first_token);
+    code = train_data_open(&t->data, t->o, t->context, t->model, t->first_token);
     if (code == CPT_OK) code = open_evaluations(t);
     if (code != CPT_OK) return code;
     status = make_trainer(t);

@@ -9,7 +9,7 @@
 
 typedef struct train_options {
     const char *model, *fisher, *anchor, *log, *out;
-    option_list data, replay, evaluations, freeze;
+    option_list data, replay, vocabulary, evaluations, freeze;
     int64_t length, batch, accumulate, steps, warmup, decay, evaluate_every, save_every, seed, threads;
     double rate, final_ratio, beta1, beta2, epsilon, weight_decay, clip, lambda,
         replay_share; /* lambda, replay_share < 0: not given */
@@ -21,7 +21,7 @@ typedef struct train_options {
 /* How Fisher and anchor are held: mapped in the type of their files, or in memory. */
 enum { HELD_MAPPED, HELD_BF16, HELD_F32 };
 
-enum { TRAIN_OPTION_COUNT = 43 };
+enum { TRAIN_OPTION_COUNT = 44 };
 
 /* Fills defaults and the table (TRAIN_OPTION_COUNT entries). */
 void train_options_table(train_options *o, option *table);

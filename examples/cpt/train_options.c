@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "train.h"
+#include "vocabulary.h"
 
 static const char *const schedules[] = {"constant", "linear", "cosine", "wsd", NULL};
 static const char *const tails[] = {"linear", "cosine", "sqrt", "inverse", NULL};
@@ -35,6 +36,7 @@ void train_options_table(train_options *o, option *table)
         {"replay", OPTION_LIST, &o->replay, "OLD.npy...", "token files of old text to mix in", NULL, 0, false, false},
         {"replay-share", OPTION_NUMBER, &o->replay_share, "F", "share of the run's sequences that are old text", NULL,
          0, false, false},
+        VOCABULARY_OPTION(&o->vocabulary),
         {"length", OPTION_INTEGER, &o->length, "T", "tokens of a sequence", NULL, 1, true, false},
         {"batch", OPTION_INTEGER, &o->batch, "B", "sequences of a micro-batch", NULL, 1, true, false},
         {"accumulate", OPTION_INTEGER, &o->accumulate, "K", "micro-batches of a step (default 1)", NULL, 1, false,
@@ -101,6 +103,7 @@ void train_options_free(train_options *o)
 {
     option_list_free(&o->data);
     option_list_free(&o->replay);
+    option_list_free(&o->vocabulary);
     option_list_free(&o->evaluations);
     option_list_free(&o->freeze);
 }

@@ -19,6 +19,16 @@ ewc_status ewc_model_load(ewc_context *context, const char *directory, ewc_model
     return ewci_model_load(context, directory, model);
 }
 
+ewc_status ewc_model_load_vocabulary(ewc_context *context, const char *directory, int64_t count, const int32_t *ids,
+                                     ewc_model **model)
+{
+    EWCI_REQUIRE(NULL, context);
+    EWCI_REQUIRE(context, directory);
+    EWCI_REQUIRE(context, ids);
+    EWCI_REQUIRE(context, model);
+    return ewci_model_load_listed(context, directory, count, ids, model);
+}
+
 ewc_status ewc_model_save(ewc_model *model, const char *directory, ewc_dtype dtype, int overwrite)
 {
     EWCI_REQUIRE(NULL, model);

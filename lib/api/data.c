@@ -1,6 +1,7 @@
 /* ewc_data_*: token ids from mapped .npy files, end to end, as sequences in order or shuffled, of one text or of two mixed. */
 #include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "api/require.h"
@@ -8,6 +9,7 @@
 #include "core/memory.h"
 #include "core/random.h"
 #include "io/npy.h"
+#include "model/vocabulary.h"
 
 struct ewc_data {
     ewc_context *ctx;
@@ -139,6 +141,34 @@ ewc_status ewc_data_fingerprint(ewc_data *data, uint64_t *fingerprint)
         }
     }
     *fingerprint = hash;
+    return EWC_OK;
+}
+
+ewc_status ewc_data_vocabulary(ewc_data *data, int64_t vocab, uint8_t *listed)
+{
+    EWCI_REQUIRE(NULL, data);
+    EWCI_REQUIRE(data->ctx, listed);
+    EWCI_TRY(ewc_data_check(data, vocab));
+    for (int64_t file = 0; file < data->files; file++)
+        for (int64_t i = 0; i < data->npy[file].count; i++) listed[ewci_npy_id(&data->npy[file], i)] = 1;
+    return EWC_OK;
+}
+
+ewc_status ewc_data_check_model(ewc_data *data, const ewc_model *model)
+{
+    char place[512];
+    EWCI_REQUIRE(NULL, data);
+    EWCI_REQUIRE(data->ctx, model);
+    EWCI_TRY(ewc_data_check(data, ewci_vocabulary_whole(model)));
+    for (int64_t file = 0; file < data->files && model->vocabulary != NULL; file++) {
+        const ewci_npy *npy = &data->npy[file];
+        for (int64_t i = 0; i < npy->count; i++) {
+            if (ewci_has_token(model, ewci_npy_id(npy, i))) continue;
+            snprintf(place, sizeof place, "%.400s: position %lld", data->paths[file], (long long)i);
+            ewci_refuse_token(model, place, 0, ewci_npy_id(npy, i));
+            return EWC_ERROR_MISMATCH;
+        }
+    }
     return EWC_OK;
 }
 

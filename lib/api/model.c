@@ -6,7 +6,7 @@
 #include "core/memory.h"
 #include "core/sized.h"
 #include "core/status.h"
-#include "model/model.h"
+#include "model/vocabulary.h"
 
 void ewc_batch_default(ewc_batch *batch)
 {
@@ -42,6 +42,17 @@ ewc_status ewc_model_get_config(const ewc_model *model, ewc_model_config *config
     EWCI_REQUIRE(NULL, model);
     EWCI_REQUIRE(model->ctx, config);
     *config = model->config;
+    config->vocab_size = ewci_vocabulary_whole(model);
+    return EWC_OK;
+}
+
+ewc_status ewc_model_vocabulary(const ewc_model *model, int64_t *count, int32_t *ids)
+{
+    EWCI_REQUIRE(NULL, model);
+    EWCI_REQUIRE(model->ctx, count);
+    *count = model->config.vocab_size;
+    for (int64_t i = 0; i < *count && ids != NULL; i++)
+        ids[i] = model->vocabulary == NULL ? (int32_t)i : model->vocabulary->ids[i];
     return EWC_OK;
 }
 

@@ -7,6 +7,7 @@
 #include "core/memory.h"
 #include "core/sized.h"
 #include "core/status.h"
+#include "model/vocabulary.h"
 #include "train/plan.h"
 #include "train/trainer.h"
 
@@ -167,10 +168,10 @@ static ewc_status check_pair(ewc_trainer *trainer, const ewc_anchor *anchor, con
 {
     ewc_model *model = trainer->model;
     uint64_t of_anchor, of_fisher;
-    EWCI_TRY(ewci_layout_same(model->ctx, &model->layout, ewci_anchor_layout(anchor), "the anchor"));
+    EWCI_TRY(ewci_model_same(model, anchor->model, "the anchor"));
     if (fisher == NULL) return EWC_OK;
     EWCI_TRY(ewci_fisher_check_ready(fisher));
-    EWCI_TRY(ewci_layout_same(model->ctx, &model->layout, ewci_fisher_layout(fisher), "the Fisher"));
+    EWCI_TRY(ewci_model_same(model, fisher->model, "the Fisher"));
     if (allow_other_model) return EWC_OK;
     EWCI_TRY(ewc_anchor_fingerprint(anchor, &of_anchor));
     of_fisher = ewci_fisher_model_fingerprint(fisher);

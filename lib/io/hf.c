@@ -22,6 +22,8 @@ struct ewci_hf {
     ewci_safetensors **shards;
     int64_t count;
     const ewci_tensor_entry **entries; /* sorted by name */
+    ewci_tensor_entry kept;            /* of ewci_hf_keep_rows, whose values these are: */
+    void *kept_rows;
 };
 
 /* One line of the index's weight_map. */
@@ -227,6 +229,7 @@ void ewci_hf_close(ewci_hf *hf)
     if (hf == NULL) return;
     for (int64_t i = 0; i < hf->shard_count; i++) ewci_safetensors_close(hf->shards[i]);
     cJSON_Delete(hf->index);
+    ewci_free(hf->ctx, hf->kept_rows);
     ewci_free(hf->ctx, hf->shards);
     ewci_free(hf->ctx, hf->entries);
     ewci_free(hf->ctx, hf->index_path);
@@ -289,5 +292,27 @@ ewc_status ewci_hf_tensor(const ewci_hf *hf, const char *name, int64_t rows, int
     const ewci_tensor_entry *found = ewci_hf_find(hf, name);
     EWCI_TRY(ewci_tensor_check(hf->ctx, hf->directory, name, found, rows, columns));
     *entry = found;
+    return EWC_OK;
+}
+
+ewc_status ewci_hf_keep_rows(ewci_hf *hf, const char *name, int64_t rows, int64_t columns, int64_t count,
+                             const int32_t *ids)
+{
+    const ewci_tensor_entry *whole;
+    void *memory;
+    EWCI_TRY(ewci_hf_tensor(hf, name, rows, columns, &whole));
+    size_t row = whole->bytes / (size_t)rows;
+    EWCI_TRY(ewci_alloc(hf->ctx, (size_t)count * row, "rows of a tensor", &memory));
+    for (int64_t i = 0; i < count; i++)
+        memcpy((char *)memory + (size_t)i * row, (const char *)whole->data + (size_t)ids[i] * row, row);
+    hf->kept_rows = memory;
+    hf->kept = *whole;
+    hf->kept.aligned = true;
+    hf->kept.shape[0] = count;
+    hf->kept.count = count * columns;
+    hf->kept.data = memory;
+    hf->kept.bytes = (size_t)count * row;
+    for (int64_t i = 0; i < hf->count; i++)
+        if (hf->entries[i] == whole) hf->entries[i] = &hf->kept;
     return EWC_OK;
 }

@@ -31,6 +31,11 @@ const ewci_tensor_entry *ewci_hf_find(const ewci_hf *hf, const char *name);
 ewc_status ewci_hf_tensor(const ewci_hf *hf, const char *name, int64_t rows, int64_t columns,
                           const ewci_tensor_entry **entry);
 
+/* Rows of a matrix instead of the whole: from now on the tensor of that name, [rows, columns], is a copy in memory of the rows `ids`
+ * ([count], each in [0, rows)), in its own dtype. For one tensor of a directory. */
+ewc_status ewci_hf_keep_rows(ewci_hf *hf, const char *name, int64_t rows, int64_t columns, int64_t count,
+                             const int32_t *ids);
+
 /* What ewci_hf_write puts into a directory. */
 typedef struct ewci_hf_output {
     const char *config;           /* the text of config.json */

@@ -1,14 +1,16 @@
 /* Checks a batch before anything is computed from it. */
-#include "core/status.h"
-#include "model/model.h"
+#include <stdio.h>
 
-static ewc_status check_token(ewc_model *model, const char *array, const ewc_batch *batch, int64_t row, int64_t lowest)
+#include "core/status.h"
+#include "model/vocabulary.h"
+
+static ewc_status refuse_token(ewc_model *model, const char *array, const ewc_batch *batch, int64_t row, int64_t lowest)
 {
     int64_t id = (lowest == 0 ? batch->tokens : batch->targets)[row];
-    return ewci_fail(model->ctx, EWC_ERROR_ARGUMENT,
-                     "batch.%s: sequence %lld, position %lld: expected an id from %lld to %lld, found %lld", array,
-                     (long long)(row / batch->length), (long long)(row % batch->length), (long long)lowest,
-                     (long long)(model->config.vocab_size - 1), (long long)id);
+    char place[96];
+    snprintf(place, sizeof place, "batch.%s: sequence %lld, position %lld", array, (long long)(row / batch->length),
+             (long long)(row % batch->length));
+    return ewci_refuse_token(model, place, lowest, id);
 }
 
 /* Within a sequence: 0 at its first token; at every token either its own position or what the token before it has. */
@@ -53,11 +55,13 @@ ewc_status ewci_batch_check(ewc_model *model, const ewc_batch *batch, int64_t *s
                          INT32_MAX, (long long)batch->sequences, (long long)batch->length);
     if (batch->tokens == NULL || batch->targets == NULL)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "batch.%s is NULL", batch->tokens == NULL ? "tokens" : "targets");
-    int64_t rows = batch->sequences * batch->length, vocab = model->config.vocab_size, count = 0;
+    int64_t rows = batch->sequences * batch->length, count = 0;
     for (int64_t i = 0; i < rows; i++) {
-        if (batch->tokens[i] < 0 || batch->tokens[i] >= vocab) return check_token(model, "tokens", batch, i, 0);
-        if (batch->targets[i] >= vocab) return check_token(model, "targets", batch, i, -1);
-        count += batch->targets[i] >= 0;
+        bool scored_row = batch->targets[i] >= 0;
+        if (!ewci_has_token(model, batch->tokens[i])) return refuse_token(model, "tokens", batch, i, 0);
+        if (scored_row && !ewci_has_token(model, batch->targets[i]))
+            return refuse_token(model, "targets", batch, i, -1);
+        count += scored_row;
     }
     if (batch->document_start != NULL) EWCI_TRY(check_documents(model, batch));
     if (longest_document(batch) > model->config.max_position)

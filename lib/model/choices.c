@@ -8,11 +8,12 @@
  *
  * so that every row predicts one token: n - 1 + sum m rows instead of sum (n - 1 + m). Items share a pass up to PASS_ROWS rows; a longer
  * one has a pass of its own. */
+#include <stdio.h>
 #include <string.h>
 
 #include "core/memory.h"
 #include "core/status.h"
-#include "model/model.h"
+#include "model/vocabulary.h"
 
 /* Rows of one pass: enough for full speed, little memory. */
 enum { PASS_ROWS = 2048 };
@@ -20,10 +21,10 @@ enum { PASS_ROWS = 2048 };
 /* ---- Checks ------------------------------------------------------------------------------------------------------------ */
 
 /* The first id outside of the vocabulary, or -1. */
-static int64_t find_wrong_id(const int32_t *ids, int64_t count, int64_t vocab)
+static int64_t find_wrong_id(const ewc_model *model, const int32_t *ids, int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
-        if (ids[i] < 0 || ids[i] >= vocab) return i;
+        if (!ewci_has_token(model, ids[i])) return i;
     return -1;
 }
 
@@ -46,17 +47,18 @@ static ewc_status check_item(ewc_model *model, int64_t item, const ewc_choice_it
 
 static ewc_status check_prefix_ids(ewc_model *model, int64_t item, const ewc_choice_item *x)
 {
-    int64_t vocab = model->config.vocab_size, at = find_wrong_id(x->prefix, x->prefix_length, vocab);
+    char place[96];
+    int64_t at = find_wrong_id(model, x->prefix, x->prefix_length);
     if (at < 0) return EWC_OK;
-    return ewci_fail(model->ctx, EWC_ERROR_ARGUMENT,
-                     "item %lld: prefix, token %lld: expected an id from 0 to %lld, found %d", (long long)item,
-                     (long long)at, (long long)(vocab - 1), (int)x->prefix[at]);
+    snprintf(place, sizeof place, "item %lld: prefix, token %lld", (long long)item, (long long)at);
+    return ewci_refuse_token(model, place, 0, x->prefix[at]);
 }
 
 static ewc_status check_choice(ewc_model *model, int64_t item, const ewc_choice_item *x, int64_t choice)
 {
     ewc_context *ctx = model->ctx;
-    int64_t length = x->lengths[choice], vocab = model->config.vocab_size, longest = model->config.max_position;
+    char place[96];
+    int64_t length = x->lengths[choice], longest = model->config.max_position;
     const int32_t *tokens = x->tokens[choice];
     if (length < 1 || tokens == NULL)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "item %lld, choice %lld: expected at least one token, found %s",
@@ -67,11 +69,11 @@ static ewc_status check_choice(ewc_model *model, int64_t item, const ewc_choice_
                          "model's max_position_embeddings, %lld; shorten the prefix",
                          (long long)item, (long long)choice, (long long)x->prefix_length, (long long)length,
                          (long long)longest);
-    int64_t at = find_wrong_id(tokens, length, vocab);
+    int64_t at = find_wrong_id(model, tokens, length);
     if (at < 0) return EWC_OK;
-    return ewci_fail(ctx, EWC_ERROR_ARGUMENT,
-                     "item %lld, choice %lld, token %lld: expected an id from 0 to %lld, found %d", (long long)item,
-                     (long long)choice, (long long)at, (long long)(vocab - 1), (int)tokens[at]);
+    snprintf(place, sizeof place, "item %lld, choice %lld, token %lld", (long long)item, (long long)choice,
+             (long long)at);
+    return ewci_refuse_token(model, place, 0, tokens[at]);
 }
 
 static int64_t item_rows(const ewc_choice_item *x)

@@ -78,8 +78,7 @@ ewc_status ewci_layout_create(ewc_context *ctx, const ewc_model_config *config, 
                   ewci_alloc_array(ctx, config->layers, sizeof *layout.layers, "the layer list", &memory));
     layout.layers = memory;
     EWCI_TRY_GOTO(status, fail,
-                  append(&b, "model.embed_tokens.weight", config->vocab_size, config->hidden_size, 0,
-                         &layout.embedding));
+                  append(&b, EWCI_EMBEDDING_NAME, config->vocab_size, config->hidden_size, 0, &layout.embedding));
     for (int64_t layer = 0; layer < config->layers; layer++)
         EWCI_TRY_GOTO(status, fail, append_layer(&b, config, layer));
     EWCI_TRY_GOTO(status, fail, append(&b, "model.norm.weight", config->hidden_size, 1, 1, &layout.final_norm));

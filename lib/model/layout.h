@@ -30,6 +30,8 @@ static inline int ewci_has_qk_norm(const ewc_model_config *config)
     return config->family == EWC_GEMMA3;
 }
 
+#define EWCI_EMBEDDING_NAME "model.embed_tokens.weight"
+
 /* Checks the config (every field that the layout or the operations rely on) and fails naming the field. */
 ewc_status ewci_config_check(ewc_context *ctx, const ewc_model_config *config);
 

@@ -6,6 +6,7 @@
 #include "core/memory.h"
 #include "core/random.h"
 #include "core/status.h"
+#include "model/vocabulary.h"
 #include "model/workspace.h"
 
 enum { BLOCK = 4096 };
@@ -39,6 +40,7 @@ void ewci_model_free(ewc_model *model)
     ctx->ops->free(ctx->device, model->weights);
     ewci_free(ctx, model->config_json);
     ewci_free(ctx, model->source_directory);
+    ewci_vocabulary_free(ctx, model->vocabulary);
     ewci_layout_destroy(ctx, &model->layout);
     ewci_free(ctx, model);
 }

@@ -12,11 +12,13 @@
 #include "model/layout.h"
 #include "ops.h"
 
-typedef struct ewci_workspace ewci_workspace; /* activations and scratch: workspace.h */
+typedef struct ewci_workspace ewci_workspace;   /* activations and scratch: workspace.h */
+typedef struct ewci_vocabulary ewci_vocabulary; /* listed tokens: vocabulary.h */
 
 struct ewc_model {
     ewc_context *ctx;
-    ewc_model_config config;
+    ewc_model_config config;     /* vocab_size: rows of the table, which are fewer than the checkpoint's with a list */
+    ewci_vocabulary *vocabulary; /* the tokens that it has, or NULL: all */
     ewci_layout layout;
     float *weights;            /* device, [layout.parameters], f32 */
     char *config_json;         /* config.json as it was read, or NULL: fields to write back */
@@ -41,6 +43,9 @@ typedef ewc_status (*ewci_values_callback)(void *user, int64_t tensor, int64_t f
 
 /* Hugging Face directories (checkpoint.c). */
 ewc_status ewci_model_load(ewc_context *ctx, const char *directory, ewc_model **out);
+/* Of the tokens `ids` ([count], distinct) alone. */
+ewc_status ewci_model_load_listed(ewc_context *ctx, const char *directory, int64_t count, const int32_t *ids,
+                                  ewc_model **out);
 ewc_status ewci_model_save(ewc_model *model, const char *directory, ewc_dtype dtype, bool overwrite);
 
 /* The list of all tensors to write with ewci_safetensors_write, values from `read`; free with ewci_free. */

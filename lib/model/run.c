@@ -5,6 +5,7 @@
 #include "core/memory.h"
 #include "core/status.h"
 #include "model/pass.h"
+#include "model/vocabulary.h"
 
 double ewci_now(void)
 {
@@ -77,6 +78,13 @@ ewc_status ewci_model_run(ewc_model *model, const ewci_pass *pass)
                          "documents that continue a prefix are for evaluation alone: there "
                          "is no backward pass through a shared prefix");
     EWCI_TRY(ewci_model_reserve(model, rows, backward, NULL));
+    ewci_pass staged = *pass;
+    ewc_batch batch = *pass->batch;
+    if (model->vocabulary != NULL) {
+        ewci_vocabulary_stage(model, &batch);
+        staged.batch = &batch;
+        pass = &staged;
+    }
     ewci_run run = {.model = model,
                     .pass = pass,
                     .w = model->workspace,

@@ -269,11 +269,17 @@ ewc_status ewci_model_reserve(ewc_model *model, int64_t tokens, bool training, c
     EWCI_TRY_GOTO(status, fail,
                   ewci_alloc_array(ctx, c->layers + 1, sizeof *w->layers, "the layers' activations", &memory));
     w->layers = memory;
-    EWCI_TRY_GOTO(status, fail, ewci_alloc_array(ctx, w->tokens, HOST_BYTES_PER_TOKEN, "row lists", &w->host_memory));
+    size_t staged = model->vocabulary == NULL ? 0 : 2 * sizeof(int32_t);
+    EWCI_TRY_GOTO(status, fail,
+                  ewci_alloc_array(ctx, w->tokens, HOST_BYTES_PER_TOKEN + staged, "row lists", &w->host_memory));
     w->sequence_ids = w->host_memory;
     w->host_rows = (int32_t *)(w->sequence_ids + w->tokens);
     w->host_ids = w->host_rows + w->tokens;
     w->host_values = (float *)(void *)(w->host_ids + w->tokens);
+    if (staged > 0) {
+        w->host_tokens = (int32_t *)(void *)(w->host_values + w->tokens);
+        w->host_targets = w->host_tokens + w->tokens;
+    }
     ewci_workspace_place(w, c, ctx->ops, ctx->device, NULL);
     size_t bytes = w->activation_bytes + w->scratch_bytes + w->logits_bytes;
     ewci_workspace_destroy(model);

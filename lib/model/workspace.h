@@ -61,6 +61,8 @@ struct ewci_workspace {
     float *norm_gradient;  /* [2 max(H, head_dim)] per-sequence squares: one sequence's norm gradients */
     /* host memory, outside the arena, [T] each */
     int32_t *host_rows, *host_ids; /* row lists, ids */
+    int32_t *host_tokens,
+        *host_targets; /* the batch in rows of the table; NULL where the model has the whole vocabulary */
     float *host_values;
     void *host_memory;     /* all of them */
     int64_t *sequence_ids; /* per sequence: number of distinct input ids */

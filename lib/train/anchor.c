@@ -5,17 +5,13 @@
 
 #include "core/memory.h"
 #include "core/status.h"
+#include "train/vocabulary_file.h"
 
 #define FORMAT "libewc-anchor"
 
 ewc_buffer ewci_anchor_view(const ewc_anchor *anchor, int64_t tensor)
 {
     return anchor->views.tensors[tensor];
-}
-
-const ewci_layout *ewci_anchor_layout(const ewc_anchor *anchor)
-{
-    return &anchor->model->layout;
 }
 
 static ewc_status new_anchor(ewc_model *model, ewc_anchor **out)
@@ -89,6 +85,15 @@ static ewc_status map_anchor(ewc_anchor *anchor)
     return status;
 }
 
+/* Of a model of listed tokens: their rows of the directory's table. */
+static ewc_status keep_listed(ewc_anchor *anchor)
+{
+    const ewc_model *model = anchor->model;
+    const ewci_vocabulary *v = model->vocabulary;
+    if (v == NULL) return EWC_OK;
+    return ewci_hf_keep_rows(anchor->hf, EWCI_EMBEDDING_NAME, v->whole, model->config.hidden_size, v->count, v->ids);
+}
+
 ewc_status ewc_anchor_open(ewc_model *model, const char *directory, ewc_anchor **out)
 {
     ewc_anchor *anchor;
@@ -96,6 +101,7 @@ ewc_status ewc_anchor_open(ewc_model *model, const char *directory, ewc_anchor *
         return ewci_fail(model == NULL ? NULL : model->ctx, EWC_ERROR_ARGUMENT, "ewc_anchor_open: an argument is NULL");
     EWCI_TRY(new_anchor(model, &anchor));
     ewc_status status = ewci_hf_open(model->ctx, directory, &anchor->hf);
+    if (status == EWC_OK) status = keep_listed(anchor);
     if (status == EWC_OK) status = map_anchor(anchor);
     if (status == EWC_OK)
         *out = anchor;
@@ -123,6 +129,7 @@ ewc_status ewc_anchor_load(ewc_model *model, const char *path, ewc_anchor **out)
     EWCI_TRY(new_anchor(model, &anchor));
     ewc_status status = ewci_safetensors_open(model->ctx, path, &anchor->file);
     if (status == EWC_OK) status = check_format(anchor);
+    if (status == EWC_OK) status = ewci_vocabulary_check_file(model, anchor->file);
     if (status == EWC_OK) status = map_anchor(anchor);
     if (status == EWC_OK)
         *out = anchor;
@@ -133,14 +140,16 @@ ewc_status ewc_anchor_load(ewc_model *model, const char *path, ewc_anchor **out)
 
 ewc_status ewc_anchor_save(ewc_anchor *anchor, const char *path, int overwrite)
 {
-    static const ewci_pair format = {"format", FORMAT};
+    ewci_pair pairs[2] = {{"format", FORMAT}};
+    ewci_vocabulary_text vocabulary;
     ewci_tensor_output *outputs;
     if (anchor == NULL || path == NULL)
         return ewci_fail(anchor == NULL ? NULL : anchor->model->ctx, EWC_ERROR_ARGUMENT, "ewc_anchor_save: %s is NULL",
                          anchor == NULL ? "anchor" : "path");
     EWCI_TRY(ewci_model_outputs(anchor->model, EWC_F32, ewci_views_read, &anchor->views, &outputs));
-    ewc_status status = ewci_safetensors_write(anchor->model->ctx, path, anchor->model->layout.tensor_count, outputs, 1,
-                                               &format, overwrite != 0);
+    int64_t count = ewci_vocabulary_pair(anchor->model, &vocabulary, 1, pairs);
+    ewc_status status = ewci_safetensors_write(anchor->model->ctx, path, anchor->model->layout.tensor_count, outputs,
+                                               count, pairs, overwrite != 0);
     ewci_free(anchor->model->ctx, outputs);
     return status;
 }

@@ -17,7 +17,6 @@ struct ewc_anchor {
 
 /* A tensor's values for the update. */
 ewc_buffer ewci_anchor_view(const ewc_anchor *anchor, int64_t tensor);
-const ewci_layout *ewci_anchor_layout(const ewc_anchor *anchor);
 
 /* An anchor with a flat buffer to be filled by the caller, who then calls ewci_anchor_seal. */
 ewc_status ewci_anchor_flat(ewc_model *model, ewc_anchor **out);

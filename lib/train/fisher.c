@@ -23,11 +23,6 @@ ewc_buffer ewci_fisher_view(const ewc_fisher *fisher, int64_t tensor)
     return fisher->views.tensors[tensor];
 }
 
-const ewci_layout *ewci_fisher_layout(const ewc_fisher *fisher)
-{
-    return &fisher->model->layout;
-}
-
 double ewci_fisher_mean(const ewc_fisher *fisher)
 {
     return fisher->mean;

@@ -19,7 +19,6 @@ struct ewc_fisher {
 };
 
 ewc_buffer ewci_fisher_view(const ewc_fisher *fisher, int64_t tensor);
-const ewci_layout *ewci_fisher_layout(const ewc_fisher *fisher);
 double ewci_fisher_mean(const ewc_fisher *fisher);
 uint64_t ewci_fisher_model_fingerprint(const ewc_fisher *fisher);
 

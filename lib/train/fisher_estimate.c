@@ -10,6 +10,7 @@
 #include "core/random.h"
 #include "core/sized.h"
 #include "core/status.h"
+#include "model/vocabulary.h"
 #include "train/fisher.h"
 
 /* What a batch needs on the host. */
@@ -175,7 +176,7 @@ ewc_status ewc_fisher_accumulate(ewc_fisher *fisher, const ewc_batch *batch)
 static ewc_status check_mergeable(const ewc_fisher *a, const ewc_fisher *b)
 {
     ewc_context *ctx = a->model->ctx;
-    EWCI_TRY(ewci_layout_same(ctx, &a->model->layout, &b->model->layout, "the other Fisher"));
+    EWCI_TRY(ewci_model_same(a->model, b->model, "the other Fisher"));
     if (a->info.estimator != b->info.estimator || a->info.unit != b->info.unit)
         return ewci_fail(ctx, EWC_ERROR_MISMATCH, "the other Fisher: expected %s in %s, found %s in %s",
                          ewc_estimator_name(a->info.estimator), ewc_fisher_unit_name(a->info.unit),

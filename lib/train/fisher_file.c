@@ -7,6 +7,7 @@
 #include "core/memory.h"
 #include "core/status.h"
 #include "train/fisher.h"
+#include "train/vocabulary_file.h"
 
 #define FORMAT "libewc-fisher"
 #define FORMAT_VERSION "1"
@@ -14,7 +15,7 @@
 static const char *const estimators[] = {"empirical", "empirical_signs", "sampled", "batch_mean", "adam_v", "folded"};
 static const char *const units[] = {"sequence_mean", "sequence_sum"};
 
-enum { ESTIMATORS = sizeof estimators / sizeof *estimators, UNITS = sizeof units / sizeof *units, PAIRS = 10 };
+enum { ESTIMATORS = sizeof estimators / sizeof *estimators, UNITS = sizeof units / sizeof *units, PAIRS = 11 };
 
 const char *ewc_estimator_name(ewc_estimator estimator)
 {
@@ -29,6 +30,7 @@ const char *ewc_fisher_unit_name(ewc_fisher_unit unit)
 ewc_status ewc_fisher_save(ewc_fisher *fisher, const char *path, ewc_dtype dtype, int overwrite)
 {
     char numbers[5][32];
+    ewci_vocabulary_text vocabulary;
     ewci_tensor_output *outputs;
     if (fisher == NULL || path == NULL)
         return ewci_fail(fisher == NULL ? NULL : fisher->model->ctx, EWC_ERROR_ARGUMENT, "ewc_fisher_save: %s is NULL",
@@ -44,19 +46,20 @@ ewc_status ewc_fisher_save(ewc_fisher *fisher, const char *path, ewc_dtype dtype
     snprintf(numbers[2], sizeof numbers[2], "%lld", (long long)fisher->info.batches);
     snprintf(numbers[3], sizeof numbers[3], "%016" PRIx64, fisher->info.model_fingerprint);
     snprintf(numbers[4], sizeof numbers[4], "%016" PRIx64, fisher->info.data_fingerprint);
-    const ewci_pair pairs[PAIRS] = {{"format", FORMAT},
-                                    {"format_version", FORMAT_VERSION},
-                                    {"estimator", ewc_estimator_name(fisher->info.estimator)},
-                                    {"unit", ewc_fisher_unit_name(fisher->info.unit)},
-                                    {"sequences", numbers[0]},
-                                    {"tokens", numbers[1]},
-                                    {"batches", numbers[2]},
-                                    {"model_fingerprint", numbers[3]},
-                                    {"data_fingerprint", numbers[4]},
-                                    {"library_version", ewc_version()}};
+    ewci_pair pairs[PAIRS] = {{"format", FORMAT},
+                              {"format_version", FORMAT_VERSION},
+                              {"estimator", ewc_estimator_name(fisher->info.estimator)},
+                              {"unit", ewc_fisher_unit_name(fisher->info.unit)},
+                              {"sequences", numbers[0]},
+                              {"tokens", numbers[1]},
+                              {"batches", numbers[2]},
+                              {"model_fingerprint", numbers[3]},
+                              {"data_fingerprint", numbers[4]},
+                              {"library_version", ewc_version()}};
+    int64_t count = ewci_vocabulary_pair(fisher->model, &vocabulary, PAIRS - 1, pairs);
     EWCI_TRY(ewci_model_outputs(fisher->model, dtype, ewci_views_read, &fisher->views, &outputs));
     ewc_status status =
-        ewci_safetensors_write(ctx, path, fisher->model->layout.tensor_count, outputs, PAIRS, pairs, overwrite != 0);
+        ewci_safetensors_write(ctx, path, fisher->model->layout.tensor_count, outputs, count, pairs, overwrite != 0);
     ewci_free(ctx, outputs);
     return status;
 }
@@ -142,6 +145,7 @@ static ewc_status load(ewc_fisher *fisher, const char *path)
     ewc_context *ctx = fisher->model->ctx;
     EWCI_TRY(ewci_safetensors_open(ctx, path, &fisher->file));
     EWCI_TRY(read_metadata(fisher));
+    EWCI_TRY(ewci_vocabulary_check_file(fisher->model, fisher->file));
     EWCI_TRY(ewci_alloc_array(ctx, fisher->model->layout.tensor_count, sizeof(void *), "a list of tensors", &memory));
     ewc_status status = find_entries(fisher, memory);
     if (status == EWC_OK)

@@ -7,6 +7,7 @@
 #include "core/convert.h"
 #include "core/memory.h"
 #include "core/status.h"
+#include "model/vocabulary.h"
 #include "train/anchor.h"
 #include "train/fisher.h"
 
@@ -31,8 +32,8 @@ static ewc_status check_tasks(ewc_model *model, const tasks *k)
                              "found %g",
                              (long long)i, k->lambdas[i]);
         EWCI_TRY(ewci_fisher_check_ready(k->fishers[i]));
-        EWCI_TRY(ewci_layout_same(model->ctx, &model->layout, ewci_anchor_layout(k->anchors[i]), "an anchor"));
-        EWCI_TRY(ewci_layout_same(model->ctx, &model->layout, ewci_fisher_layout(k->fishers[i]), "a Fisher"));
+        EWCI_TRY(ewci_model_same(model, k->anchors[i]->model, "an anchor"));
+        EWCI_TRY(ewci_model_same(model, k->fishers[i]->model, "a Fisher"));
     }
     return EWC_OK;
 }
@@ -174,7 +175,7 @@ ewc_status ewc_fisher_online(ewc_fisher *fisher, const ewc_fisher *previous, dou
     ewc_context *ctx = fisher->model->ctx;
     EWCI_TRY(ewci_fisher_check_ready(fisher));
     EWCI_TRY(ewci_fisher_check_ready(previous));
-    EWCI_TRY(ewci_layout_same(ctx, &fisher->model->layout, &previous->model->layout, "the previous Fisher"));
+    EWCI_TRY(ewci_model_same(fisher->model, previous->model, "the previous Fisher"));
     if (fisher->info.unit != previous->info.unit)
         return ewci_fail(ctx, EWC_ERROR_MISMATCH, "the previous Fisher: unit: expected %s, found %s",
                          ewc_fisher_unit_name(fisher->info.unit), ewc_fisher_unit_name(previous->info.unit));

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/status.h"
+#include "model/vocabulary.h"
 
 enum { TEXT = 160 };
 
@@ -68,10 +69,21 @@ static ewc_status task(const visitor *v, int64_t number, const ewci_task *t)
     return v->visit(v->user, name, value);
 }
 
+/* The listed tokens, and the rows of the others, which what is saved at the end takes from the checkpoint. */
+static ewc_status vocabulary(const visitor *v, const ewc_model *model)
+{
+    char text[TEXT];
+    if (model->vocabulary == NULL) return EWC_OK;
+    snprintf(text, sizeof text, "%s, others %08" PRIx32, ewci_vocabulary_describe(model).text,
+             model->vocabulary->others);
+    return v->visit(v->user, EWCI_IDENTITY_VOCABULARY, text);
+}
+
 ewc_status ewci_trainer_identity(const ewc_trainer *trainer, ewci_identity_visit visit, void *user)
 {
     visitor v = {visit, user};
     const ewci_layout *layout = &trainer->model->layout;
+    EWCI_TRY(vocabulary(&v, trainer->model));
     EWCI_TRY(whole(&v, "parameters", layout->parameters));
     EWCI_TRY(options(&v, &trainer->options));
     EWCI_TRY(whole(&v, "tasks", trainer->task_count));

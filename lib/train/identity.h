@@ -6,6 +6,8 @@
 
 /* The moments' type; a run without it has f32 ones. */
 #define EWCI_IDENTITY_MOMENTS "moments"
+/* The listed tokens; a run without it has all. */
+#define EWCI_IDENTITY_VOCABULARY "vocabulary"
 
 /* Calls visit(user, name, value) for each; numbers are hexadecimal floats, so that text is exact. */
 typedef ewc_status (*ewci_identity_visit)(void *user, const char *name, const char *value);

@@ -180,16 +180,25 @@ static ewc_status check_identity(void *user, const char *name, const char *value
                      check->s->manifest_path, name, cJSON_IsString(saved) ? saved->valuestring : "nothing", value);
 }
 
+/* A fact that only some runs have: this one does not, and `has` is what it has instead. */
+static ewc_status check_absent(const state *s, const cJSON *saved, const char *name, const char *has)
+{
+    const cJSON *found = ewci_json_find(saved, name);
+    if (found == NULL) return EWC_OK;
+    return ewci_fail(s->ctx, EWC_ERROR_MISMATCH,
+                     "%s: %s: the saved run had %.120s, this one has %s: resume with what the run was started with",
+                     s->manifest_path, name, cJSON_IsString(found) ? found->valuestring : "others", has);
+}
+
 static ewc_status check_same_run(const state *s, const ewc_trainer *trainer)
 {
     identity_check check = {s, ewci_json_find(s->manifest, "identity"), 0};
     if (!cJSON_IsObject(check.saved))
         return ewci_json_wrong(s->ctx, s->manifest_path, "identity", "an object", check.saved);
-    if (trainer->options.moments_dtype == EWC_F32 && ewci_json_find(check.saved, EWCI_IDENTITY_MOMENTS) != NULL)
-        return ewci_fail(s->ctx, EWC_ERROR_MISMATCH,
-                         "%s: moments: the saved run had bf16 ones, this one has f32: resume with what the run was "
-                         "started with",
-                         s->manifest_path);
+    if (trainer->options.moments_dtype == EWC_F32)
+        EWCI_TRY(check_absent(s, check.saved, EWCI_IDENTITY_MOMENTS, "f32 ones"));
+    if (trainer->model->vocabulary == NULL)
+        EWCI_TRY(check_absent(s, check.saved, EWCI_IDENTITY_VOCABULARY, "all tokens"));
     EWCI_TRY(ewci_trainer_identity(trainer, check_identity, &check));
     if (check.count == cJSON_GetArraySize(check.saved)) return EWC_OK;
     return ewci_fail(s->ctx, EWC_ERROR_MISMATCH,
