@@ -591,6 +591,11 @@ EWC_API ewc_status ewc_trainer_freeze(ewc_trainer *trainer, const char *pattern,
 EWC_API ewc_status ewc_trainer_step(ewc_trainer *trainer, int64_t count, const ewc_batch *micro_batches,
                                     ewc_step_statistics *statistics);
 
+/* From the next step on each step writes the mean loss (nats per scored token, weights left out; 0 where none is scored) of every sequence,
+ * micro-batch after micro-batch, to losses, e.g. to tell old text from new. A step of more than `capacity` sequences is refused. The array
+ * is the caller's and must stay until it is taken back with NULL; after a failed step what is in it means nothing. Costs nothing else. */
+EWC_API ewc_status ewc_trainer_set_losses(ewc_trainer *trainer, double *losses, int64_t capacity);
+
 /* Steps taken so far; penalty and distances at the present weights. */
 EWC_API int64_t ewc_trainer_steps(const ewc_trainer *trainer);
 EWC_API ewc_status ewc_trainer_penalty(ewc_trainer *trainer, ewc_update_statistics *statistics);

@@ -93,6 +93,8 @@ static ewc_status make_trainer(training *t)
     ewc_status status = ewc_trainer_create(t->model, &options, &t->trainer);
     for (int64_t i = 0; i < t->o->freeze.count && status == EWC_OK; i++)
         status = ewc_trainer_freeze(t->trainer, t->o->freeze.items[i], NULL);
+    if (status == EWC_OK && t->data.replay != NULL)
+        status = ewc_trainer_set_losses(t->trainer, t->data.losses, t->o->batch * t->o->accumulate);
     return status == EWC_OK ? add_penalty(t) : status;
 }
 
@@ -215,6 +217,12 @@ static ewc_status take_step(training *t, ewc_step_statistics *s)
     return status == EWC_OK ? ewc_trainer_step(t->trainer, t->o->accumulate, t->data.batches, s) : status;
 }
 
+static void log_step(training *t, const ewc_step_statistics *s)
+{
+    replay_statistics split = train_data_split(&t->data);
+    train_log_step(&t->log, s, t->data.replay != NULL ? &split : NULL);
+}
+
 /* A step that failed was not taken: the weights are the last good ones, and are kept. */
 static int failed_step(training *t, ewc_status status)
 {
@@ -238,7 +246,7 @@ static int run_steps(training *t)
         if (status == EWC_ERROR_CANCELLED) return interrupted(t);
         if (status != EWC_OK) return failed_step(t, status);
         done = s.step;
-        train_log_step(&t->log, &s, t->data.replay != NULL ? train_data_replayed(&t->data) : -1);
+        log_step(t, &s);
         progress_update(&t->shown, done, s.tokens, s.loss);
         if (train_evaluation_due(o, done) && done < o->steps) code = evaluate_all(t);
         if (code == CPT_OK && o->save_every > 0 && done % o->save_every == 0 && done < o->steps) code = save_state(t);

@@ -41,8 +41,13 @@ typedef struct train_log {
 } train_log;
 /* A resumed run goes on in the log, from which first everything is cut that it will write again. */
 int train_log_open(train_log *log, const train_options *o, int64_t steps_done);
-/* replayed: how many of the step's sequences were old; < 0: there is no replay. */
-void train_log_step(train_log *log, const ewc_step_statistics *s, int64_t replayed);
+/* Of a step with replay: how many of its sequences were old, and the mean loss of those and of the others (NaN: there is none). */
+typedef struct replay_statistics {
+    int64_t sequences;
+    double old_loss, new_loss;
+} replay_statistics;
+/* replay: NULL without. */
+void train_log_step(train_log *log, const ewc_step_statistics *s, const replay_statistics *replay);
 void train_log_evaluation(train_log *log, int64_t step, const char *name, const data_loss *loss);
 /* Penalty and distances at the weights that are saved. */
 void train_log_end(train_log *log, int64_t step, const ewc_update_statistics *sums);

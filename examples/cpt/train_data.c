@@ -2,6 +2,7 @@
 #include "train_data.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +14,8 @@ static int make_rooms(train_data *d)
     d->rooms = calloc((size_t)o->accumulate, sizeof *d->rooms);
     d->batches = calloc((size_t)o->accumulate, sizeof *d->batches);
     d->replayed = calloc((size_t)o->accumulate, (size_t)o->batch);
-    if (d->rooms == NULL || d->batches == NULL || d->replayed == NULL)
+    d->losses = calloc((size_t)o->accumulate, (size_t)o->batch * sizeof *d->losses);
+    if (d->rooms == NULL || d->batches == NULL || d->replayed == NULL || d->losses == NULL)
         return program_error(NAME, CPT_OTHER, "out of memory");
     for (int64_t i = 0; i < o->accumulate; i++)
         if (!batch_room_make(&d->rooms[i], o->batch, o->length)) return program_error(NAME, CPT_OTHER, "out of memory");
@@ -51,6 +53,20 @@ static void say_replay(const train_data *d)
             (long long)old, (long long)run, (long long)there, (double)old / (double)there);
 }
 
+/* The perplexity of text that is trained on does not show what the model keeps. */
+static void warn_of_evaluations(const train_options *o)
+{
+    for (int64_t e = 0; e < o->evaluations.count; e++)
+        for (int64_t r = 0; r < o->replay.count; r++) {
+            const char *equals = strchr(o->evaluations.items[e], '='), *replayed = o->replay.items[r];
+            if (path_same(equals != NULL ? equals + 1 : o->evaluations.items[e], replayed))
+                fprintf(stderr,
+                        "train: %s is replayed and evaluated: its perplexity shows what was trained on, not what was "
+                        "kept; evaluate on other text of the same kind\n",
+                        replayed);
+        }
+}
+
 int train_data_open(train_data *d, const train_options *o, ewc_context *context, ewc_model *model, int64_t first_token)
 {
     d->o = o;
@@ -60,8 +76,10 @@ int train_data_open(train_data *d, const train_options *o, ewc_context *context,
         code = open_data(NAME, context, model, &o->replay, o->length, &d->replay);
     if (code == CPT_OK) code = make_rooms(d);
     if (code == CPT_OK) code = describe(d, context);
-    if (code == CPT_OK && d->replay != NULL) say_replay(d);
-    return code;
+    if (code != CPT_OK || d->replay == NULL) return code;
+    say_replay(d);
+    warn_of_evaluations(o);
+    return CPT_OK;
 }
 
 static ewc_status fill_room(train_data *d, int64_t i, int64_t first)
@@ -87,11 +105,16 @@ ewc_status train_data_fill(train_data *d, int64_t steps_done)
     return EWC_OK;
 }
 
-int64_t train_data_replayed(const train_data *d)
+replay_statistics train_data_split(const train_data *d)
 {
-    int64_t count = 0;
-    for (int64_t i = 0; i < d->o->accumulate * d->o->batch; i++) count += d->replayed[i];
-    return count;
+    int64_t count = d->o->accumulate * d->o->batch, sequences[2] = {0, 0};
+    double sums[2] = {0, 0}, none = (double)NAN;
+    for (int64_t i = 0; i < count; i++) {
+        sequences[d->replayed[i]]++;
+        sums[d->replayed[i]] += d->losses[i];
+    }
+    return (replay_statistics){sequences[1], sequences[1] > 0 ? sums[1] / (double)sequences[1] : none,
+                               sequences[0] > 0 ? sums[0] / (double)sequences[0] : none};
 }
 
 void train_data_close(train_data *d)
@@ -100,6 +123,7 @@ void train_data_close(train_data *d)
     free(d->rooms);
     free(d->batches);
     free(d->replayed);
+    free(d->losses);
     ewc_data_destroy(d->text);
     ewc_data_destroy(d->replay);
     memset(d, 0, sizeof *d);

@@ -109,7 +109,7 @@ int train_log_open(train_log *log, const train_options *o, int64_t steps_done)
     return CPT_OK;
 }
 
-void train_log_step(train_log *log, const ewc_step_statistics *s, int64_t replayed)
+void train_log_step(train_log *log, const ewc_step_statistics *s, const replay_statistics *replay)
 {
     if (log->file == NULL) return;
     json_writer json = json_begin(log->file);
@@ -126,7 +126,11 @@ void train_log_step(train_log *log, const ewc_step_statistics *s, int64_t replay
     json_number(&json, "distance", s->distance);
     json_number(&json, "fisher_distance", s->fisher_distance);
     json_integer(&json, "tokens", s->tokens);
-    if (replayed >= 0) json_integer(&json, "replay_sequences", replayed);
+    if (replay != NULL) {
+        json_integer(&json, "replay_sequences", replay->sequences);
+        json_number(&json, "replay_loss", replay->old_loss);
+        json_number(&json, "new_loss", replay->new_loss);
+    }
     json_number(&json, "seconds", s->seconds);
     json_open(&json, "phase_seconds");
     for (int i = 0; i < EWC_PHASE_COUNT; i++) json_number(&json, ewc_phase_name((ewc_phase)i), s->phase_seconds[i]);

@@ -257,6 +257,17 @@ ewc_status ewc_trainer_freeze(ewc_trainer *trainer, const char *pattern, int64_t
     return EWC_OK;
 }
 
+ewc_status ewc_trainer_set_losses(ewc_trainer *trainer, double *losses, int64_t capacity)
+{
+    if (trainer == NULL) return ewci_fail(NULL, EWC_ERROR_ARGUMENT, "ewc_trainer_set_losses: trainer is NULL");
+    if (losses != NULL && capacity < 1)
+        return ewci_fail(trainer->model->ctx, EWC_ERROR_ARGUMENT, "capacity: expected at least 1, found %lld",
+                         (long long)capacity);
+    trainer->losses = losses;
+    trainer->losses_capacity = capacity;
+    return EWC_OK;
+}
+
 int64_t ewc_trainer_steps(const ewc_trainer *trainer)
 {
     return trainer == NULL ? 0 : trainer->step;

@@ -26,6 +26,7 @@ static ewc_status check_batches(ewc_trainer *trainer, int64_t count, const ewc_b
 {
     ewc_context *ctx = trainer->model->ctx;
     int64_t largest = trainer->options.max_sequences * trainer->options.max_length;
+    int64_t sequences = 0;
     *tokens = 0;
     for (int64_t i = 0; i < count; i++) {
         int64_t scored;
@@ -37,10 +38,29 @@ static ewc_status check_batches(ewc_trainer *trainer, int64_t count, const ewc_b
                              (long long)i, (long long)batches[i].sequences, (long long)batches[i].length,
                              (long long)trainer->options.max_sequences, (long long)trainer->options.max_length);
         *tokens += scored;
+        sequences += batches[i].sequences;
     }
+    if (trainer->losses != NULL && sequences > trainer->losses_capacity)
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT,
+                         "the step has %lld sequences, more than ewc_trainer_set_losses was given room for, %lld",
+                         (long long)sequences, (long long)trainer->losses_capacity);
     if (*tokens == 0)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "the step has no scored token: every target is negative");
     return EWC_OK;
+}
+
+/* Mean loss over the scored tokens of each sequence; 0 where there is none. */
+static void sequence_losses(const ewc_batch *batch, const float *nll, double *losses)
+{
+    for (int64_t b = 0; b < batch->sequences; b++) {
+        double sum = 0;
+        int64_t scored = 0;
+        for (int64_t t = b * batch->length; t < (b + 1) * batch->length; t++) {
+            sum += (double)nll[t];
+            scored += batch->targets[t] >= 0;
+        }
+        losses[b] = scored > 0 ? sum / (double)scored : 0;
+    }
 }
 
 static ewc_status accumulate(ewc_trainer *trainer, int64_t count, const ewc_batch *batches, progress *p)
@@ -50,6 +70,7 @@ static ewc_status accumulate(ewc_trainer *trainer, int64_t count, const ewc_batc
     int64_t rows = trainer->options.max_sequences * trainer->options.max_length;
     EWCI_TRY(ewci_model_reserve(model, rows, true, trainer->recompute));
     EWCI_TRY(ops->zero(model->ctx->device, trainer->gradient, (size_t)model->layout.parameters * sizeof(float)));
+    double *losses = trainer->losses;
     for (int64_t i = 0; i < count; i++) {
         EWCI_TRY(ewci_check_cancelled(model->ctx));
         ewci_row_weights(&batches[i], 1.0 / (double)p->tokens, trainer->row_weight);
@@ -60,6 +81,9 @@ static ewc_status accumulate(ewc_trainer *trainer, int64_t count, const ewc_batc
                           .nll = trainer->nll};
         EWCI_TRY(ewci_model_run(model, &pass));
         p->loss_sum += ewci_weighted_loss(&batches[i], trainer->nll);
+        if (losses == NULL) continue;
+        sequence_losses(&batches[i], trainer->nll, losses);
+        losses += batches[i].sequences;
     }
     return EWC_OK;
 }

@@ -34,6 +34,8 @@ struct ewc_trainer {
     ewc_buffer m, v;         /* device, flat, of options.moments_dtype */
     float *nll, *row_weight; /* host, [max_sequences * max_length] */
     bool *frozen;            /* [tensor_count] */
+    double *losses;          /* the host's: mean loss of each sequence of a step; NULL: not wanted */
+    int64_t losses_capacity;
 
     ewci_task *tasks;
     int64_t task_count;

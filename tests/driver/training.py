@@ -59,15 +59,20 @@ def test_replay_takes_its_share_of_every_step():
         cpt(*command("o", "--accumulate", 3, "--replay", "old.npy", "--replay-share", share, "--log", "l.jsonl", "--force", steps=12, rate=0))
         steps = steps_of("l.jsonl")
         for s, entry in enumerate(steps):
-            chosen, replayed = [], 0
+            chosen = {False: [], True: []}
             for k in range(6 * s, 6 * s + 6):
                 old, number = is_replayed(share, k)
-                replayed += old
                 number %= len(values[old]) // LENGTH
-                chosen += values[old][number * LENGTH:(number + 1) * LENGTH]
+                chosen[old] += values[old][number * LENGTH:(number + 1) * LENGTH]
+            replayed = len(chosen[True]) // LENGTH
             assert entry["replay_sequences"] == replayed and entry["tokens"] == 6 * LENGTH
             assert abs(replayed - 6 * share) < 1
-            close(entry["loss"], -sum(chosen) / len(chosen), 1e-5)
+            close(entry["loss"], -sum(sum(chosen.values(), [])) / (6 * LENGTH), 1e-5)
+            for old, field in ((False, "new_loss"), (True, "replay_loss")):
+                if chosen[old]:
+                    close(entry[field], -sum(chosen[old]) / len(chosen[old]), 1e-5)
+                else:
+                    assert entry[field] is None
         assert abs(sum(e["replay_sequences"] for e in steps) - 72 * share) <= 0.5
     cpt(*command("plain", "--log", "plain.jsonl"))
     assert all("replay_sequences" not in entry for entry in steps_of("plain.jsonl"))
@@ -256,6 +261,16 @@ def test_a_run_with_replay_cut_after_every_step_is_the_uninterrupted_one():
     assert read_bytes("cut/model.safetensors") == read_bytes("whole/model.safetensors")
 
 
+def test_text_that_is_replayed_and_evaluated_is_told():
+    prepare()
+    shutil.copy("old.npy", "heldout.npy")
+    replay = ["--replay", "old.npy", "--replay-share", 0.25]
+    _, error = cpt(*command("a", *replay, "--eval", "old=./old.npy", "--eval", "new=t.npy"))
+    assert error.count("old.npy is replayed and evaluated") == 1, error
+    _, error = cpt(*command("b", *replay, "--eval", "old=heldout.npy"))
+    assert error == "", error
+
+
 def test_replay_is_refused_by_name():
     prepare()
     write_npy("short.npy", tokens(LENGTH))
@@ -358,6 +373,7 @@ if __name__ == "__main__":
           test_shuffled_order_covers_all_and_follows_the_seed, test_training_learns_logs_and_evaluates,
           test_the_result_is_a_model_directory, test_penalty_holds_the_weights, test_a_resumed_run_is_the_uninterrupted_one,
           test_an_interrupted_evaluation_is_made_again, test_a_whole_evaluation_is_not_made_again,
-          test_a_run_with_replay_cut_after_every_step_is_the_uninterrupted_one, test_replay_is_refused_by_name,
+          test_a_run_with_replay_cut_after_every_step_is_the_uninterrupted_one,
+          test_text_that_is_replayed_and_evaluated_is_told, test_replay_is_refused_by_name,
           test_resume_passes_over_a_damaged_state, test_a_run_with_bf16_state_resumes_bit_for_bit, test_resume_refuses_another_run,
           test_numeric_failure_stops_with_the_last_good_state, test_nothing_is_overwritten_silently])

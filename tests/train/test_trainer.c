@@ -120,6 +120,58 @@ static void micro_batches_share_one_mean(void **state)
     free(found);
 }
 
+/* The loss of a sequence in a step is what evaluation says of that sequence alone before the step. */
+static void losses_of_sequences_are_those_of_evaluation(void **state)
+{
+    fixture *f = *state;
+    ewc_trainer_options o = options_for(4);
+    double expected[4], losses[5] = {-7, -7, -7, -7, -7}, mean = 0;
+    ewc_batch parts[2] = {f->batch.batch, f->batch.batch};
+    for (int64_t t = 0; t < LENGTH; t++) f->batch.targets[2 * LENGTH + t] = -1; /* none scored */
+    for (int64_t b = 0; b < 4; b++) {
+        ewc_evaluation e = {.struct_size = sizeof e};
+        ewc_batch one = f->batch.batch;
+        one.sequences = 1;
+        one.tokens += b * LENGTH;
+        one.targets += b * LENGTH;
+        OK(f->ctx, ewc_model_evaluate(f->model, &one, &e, NULL));
+        expected[b] = e.tokens > 0 ? e.nll / (double)e.tokens : 0;
+        mean += e.nll;
+    }
+    const float weights[3] = {2.5F, 0, -1};
+    parts[0].sequences = 1;
+    parts[1].sequences = 3;
+    parts[1].tokens += LENGTH;
+    parts[1].targets += LENGTH;
+    ewc_trainer *trainer = trainer_with(f, &o);
+    OK(f->ctx, ewc_trainer_set_losses(trainer, losses, 4));
+    ewc_step_statistics s = step(f, trainer, 2, parts);
+    for (int b = 0; b < 4; b++) assert_true(fabs(losses[b] - expected[b]) < 1e-5 * expected[b] + 1e-12);
+    assert_true(fabs(s.loss - mean / (double)s.tokens) < 1e-5 * s.loss);
+    assert_true(losses[4] == -7);
+    parts[1].weights = weights; /* they do not enter */
+    o.schedule.peak = 0;
+    ewc_trainer *still = trainer_with(f, &o);
+    OK(f->ctx, ewc_trainer_set_losses(still, losses, 4));
+    step(f, still, 1, &f->batch.batch);
+    memcpy(expected, losses, sizeof expected);
+    step(f, still, 2, parts);
+    for (int b = 0; b < 4; b++) assert_true(fabs(losses[b] - expected[b]) < 1e-5 * expected[b] + 1e-12);
+    ewc_trainer_destroy(still);
+
+    OK(f->ctx, ewc_trainer_set_losses(trainer, losses, 3)); /* too little room: nothing happens */
+    assert_int_equal(ewc_trainer_step(trainer, 2, parts, NULL), EWC_ERROR_ARGUMENT);
+    assert_non_null(strstr(ewc_last_error(f->ctx), "4 sequences"));
+    assert_int_equal(ewc_trainer_steps(trainer), 1);
+    assert_int_equal(ewc_trainer_set_losses(trainer, losses, 0), EWC_ERROR_ARGUMENT);
+    assert_int_equal(ewc_trainer_set_losses(NULL, losses, 1), EWC_ERROR_ARGUMENT);
+    OK(f->ctx, ewc_trainer_set_losses(trainer, NULL, 0));
+    losses[0] = -7;
+    step(f, trainer, 1, &f->batch.batch);
+    assert_true(losses[0] == -7);
+    ewc_trainer_destroy(trainer);
+}
+
 static void frozen_tensors_keep_every_bit(void **state)
 {
     fixture *f = *state;
@@ -404,6 +456,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(loss_falls_over_steps),
         TEST(micro_batches_share_one_mean),
+        TEST(losses_of_sequences_are_those_of_evaluation),
         TEST(frozen_tensors_keep_every_bit),
         TEST(huge_lambda_holds_the_weights),
         TEST(lambda_zero_changes_no_bit),
