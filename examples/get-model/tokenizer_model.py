@@ -41,11 +41,12 @@ def message(fields):
 def original_pieces(tokens, scores, types, control_ids, unknown_id):
     """The pieces (text, score, type) as they stood in the tokenizer.model that a GGUF was made from.
 
-    The converter of llama.cpp changes three things, which are undone here:
+    The converter of llama.cpp changes four things, which are undone here:
     * the unknown piece becomes a control piece; SentencePiece demands one of type UNKNOWN;
     * whatever looks like a marker (<start_of_turn>, <unused0>, <mask>) becomes a control piece. In Gemma's own file these
       are user-defined, so that they are found in text; only padding, end and beginning of text are control pieces;
-    * the user-defined runs of spaces are written with spaces instead of SentencePiece's U+2581."""
+    * the user-defined runs of spaces are written with spaces instead of SentencePiece's U+2581;
+    * pieces that do not come of merges get the score -1000; SentencePiece's trainer gives them 0."""
     if not len(tokens) == len(scores) == len(types):
         raise ValueError(f"{len(tokens)} tokens, {len(scores)} scores and {len(types)} types: they must be equally many")
     pieces = []
@@ -56,7 +57,7 @@ def original_pieces(tokens, scores, types, control_ids, unknown_id):
             kind = USER_DEFINED
         if kind == USER_DEFINED:
             token = token.replace(" ", SPACE)
-        pieces.append((token, float(score), int(kind)))
+        pieces.append((token, float(score) if kind == NORMAL else 0.0, int(kind)))
     return pieces
 
 
