@@ -13,24 +13,18 @@ of this project: its licences are printed."""
 import argparse
 import gettext
 import glob
-import hashlib
 import json
 import os
 import sys
 
-from debian_packages import Packages, licences
-from text_cleaning import NearDuplicates, plain, words
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../text"))
+from debian_packages import Packages, licences  # noqa: E402
+from text_cleaning import NearDuplicates, acceptable, hash_unit, plain, words  # noqa: E402
 
 PACKAGES = ["gramps", "evolution-common", "gnucash-common", "aptitude-common", "epiphany-browser-data"]
-FEWEST_WORDS = 5
 HELDOUT_SHARE = 0.15
 DOCUMENT_CHARACTERS = 600
 ENOUGH_MESSAGES = 2000
-
-
-def hash_unit(text):
-    """A number in [0, 1) that depends on the text alone: the split survives new versions of the packages."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2.0**64
 
 
 def catalogue_messages(path):
@@ -43,15 +37,6 @@ def catalogue_messages(path):
         return
     for english, lithuanian in sorted((key, value) for key, value in catalogue.items() if isinstance(key, str)):
         yield plain(english.split("\x04")[-1]), plain(lithuanian)
-
-
-def acceptable(english, lithuanian):
-    """Both long enough and really translated."""
-    left, right = words(english), words(lithuanian)
-    if min(len(left), len(right), len(english.split()), len(lithuanian.split())) < FEWEST_WORDS:
-        return False
-    common = len(set(left) & set(right))
-    return 2 * common < len(set(right)) and not 3 * len(right) < len(left) and not 3 * len(left) < len(right)
 
 
 def read_pairs(packages, names):

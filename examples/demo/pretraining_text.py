@@ -10,16 +10,16 @@ learning rate)."""
 
 import argparse
 import glob
-import gzip
-import html
 import json
 import os
-import re
 import sys
 
-from corpora import (aligned, catalogue_messages, documents, hash_unit, print_sources, write_documents)
-from debian_packages import Packages
-from text_cleaning import NearDuplicates, plain, words
+from corpora import (aligned, catalogue_messages, documents, print_sources, write_documents)
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../text"))
+from debian_packages import Packages  # noqa: E402
+from pages import markdown_paragraphs, page_paragraphs  # noqa: E402
+from text_cleaning import NearDuplicates, hash_unit, plain, words  # noqa: E402
 
 CATALOGUES = ["gimp-data", "vlc-l10n", "pidgin-data", "gnome-control-center-data", "nautilus-data", "synaptic", "coreutils", "dpkg",
               "wesnoth-1.16-httt", "wesnoth-1.16-nr", "wesnoth-1.16-low", "wesnoth-1.16-dm"]
@@ -30,31 +30,6 @@ PAGES = {"debian-handbook": "usr/share/doc/debian-handbook/html/en-US/*.html",
 DOCUMENT_CHARACTERS = 2400
 TOKENIZER_ENGLISH = 0.12
 TOKENIZER_LITHUANIAN_REPEATS = 4
-
-BLOCK = re.compile(r"</?(?:p|div|li|td|th|tr|h[1-6]|dt|dd|title|desc|item|pre|table|section|ul|ol|dl|br)\b[^>]*>", re.I)
-HIDDEN = re.compile(r"<(script|style|head|info|code|screen)\b.*?</\1>|<!--.*?-->|<\?.*?\?>|<pre\b.*?</pre>", re.I | re.S)
-MARKDOWN_MARK = re.compile(r"[*_`#>|]+|\[\d+\]|!?\[([^\]]*)\]\([^)]*\)")
-
-
-def read_text(path):
-    opener = gzip.open if path.endswith(".gz") else open
-    with opener(path, "rt", encoding="utf-8", errors="replace") as file:
-        return file.read()
-
-
-def page_paragraphs(path):
-    """Paragraphs of an HTML or Mallard page."""
-    for block in BLOCK.split(HIDDEN.sub(" ", read_text(path))):
-        text = " ".join(html.unescape(re.sub(r"<[^<>]*>", "", block)).split())
-        if len(words(text)) >= 8:
-            yield text
-
-
-def markdown_paragraphs(path):
-    for block in re.split(r"\n\s*\n", read_text(path)):
-        text = " ".join(MARKDOWN_MARK.sub(lambda match: match.group(1) or "", block).split())
-        if len(words(text)) >= 8:
-            yield text
 
 
 def join_paragraphs(paragraphs):

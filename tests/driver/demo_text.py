@@ -6,7 +6,7 @@ import sys
 from harness import ROOT, main
 
 sys.path.insert(0, os.path.join(ROOT, "examples/demo"))
-import corpora  # noqa: E402
+import corpora  # noqa: E402 (it finds examples/text)
 from text_cleaning import NearDuplicates, plain  # noqa: E402
 
 

@@ -5,6 +5,7 @@ machine are used when it has them; otherwise a private copy of the lists is made
 
 import glob
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -80,6 +81,42 @@ class Packages:
     def version_and_size(self, name):
         archive = self.download(name)
         return os.path.basename(archive).split("_")[1].replace("%3a", ":"), os.path.getsize(archive)
+
+    def source_options(self):
+        """Options under which apt-get knows the source packages of the archives that this machine knows."""
+        state = os.path.join(self.cache, "apt-source")
+        for folder in ("lists/partial", "archives/partial", "sources"):
+            os.makedirs(os.path.join(state, folder), exist_ok=True)
+        for path in glob.glob("/etc/apt/sources.list") + glob.glob("/etc/apt/sources.list.d/*"):
+            if path.endswith((".list", ".sources")):
+                with open(path, encoding="utf-8") as file:
+                    text = re.sub(r"^deb\s", "deb-src ", file.read(), flags=re.M)
+                with open(os.path.join(state, "sources", os.path.basename(path)), "w", encoding="utf-8") as file:
+                    file.write(re.sub(r"^Types:.*$", "Types: deb-src", text, flags=re.M))
+        return ["-o", f"Dir::Etc::SourceList={state}/none", "-o", f"Dir::Etc::SourceParts={state}/sources",
+                "-o", f"Dir::State::Lists={state}/lists", "-o", f"Dir::Cache={state}", "-o", "APT::Sandbox::User=root"]
+
+    def source_file(self, name, ending):
+        """The one file of a source package whose name ends so; the others are not downloaded. Ends the program without it."""
+        pattern = os.path.join(self.cache, f"{glob.escape(name)}_*{glob.escape(ending)}")
+        if glob.glob(pattern):
+            return sorted(glob.glob(pattern))[-1]
+        options = self.source_options()
+        _, update = run(["apt-get", *options, "update"], self.cache)
+        _, output = run(["apt-get", *options, "source", "--print-uris", "--download-only", name], self.cache)
+        found = re.search(r"^'([^']+)' (\S+" + re.escape(ending) + r") \d+ (\S+)$", output, re.M)
+        if not found:
+            sys.exit(f"{update}{output}corpora: the file *{ending} of Debian's source package {name} was not found (above: why). Does the machine "
+                     "name a Debian archive in /etc/apt, and is it reachable?")
+        address, file, checksum = found.groups()
+        path = os.path.join(self.cache, file)
+        # apt-helper downloads with apt's settings and verifies the checksum of the signed list.
+        succeeded, output = run(["/usr/lib/apt/apt-helper", "-o", "APT::Sandbox::User=root", "download-file", address,
+                                 path + ".partial", checksum], self.cache)
+        if not succeeded:
+            sys.exit(f"{output}corpora: {file} could not be downloaded (above: why); run again when the archive can be reached")
+        os.rename(path + ".partial", path)
+        return path
 
 
 def licences(folder, name):

@@ -1,5 +1,6 @@
 """From program messages to plain sentences, and finding sentences that say nearly the same."""
 
+import hashlib
 import html
 import re
 
@@ -35,10 +36,24 @@ def words(text):
     return [word.casefold() for word in WORD.findall(text)]
 
 
-def shingles(text):
+def hash_unit(text):
+    """A number in [0, 1) that depends on the text alone: a split by it survives new versions of the packages."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2.0**64
+
+
+def acceptable(english, translation, fewest_words=5):
+    """Both long enough and really translated."""
+    left, right = words(english), words(translation)
+    if min(len(left), len(right), len(english.split()), len(translation.split())) < fewest_words:
+        return False
+    common = len(set(left) & set(right))
+    return 2 * common < len(set(right)) and not 3 * len(right) < len(left) and not 3 * len(left) < len(right)
+
+
+def shingles(text, length=3):
     """Its runs of three words: two texts that share most of them say the same."""
     sequence = words(text)
-    return {tuple(sequence[i:i + 3]) for i in range(max(1, len(sequence) - 2))}
+    return {tuple(sequence[i:i + length]) for i in range(max(1, len(sequence) - length + 1))}
 
 
 class NearDuplicates:
