@@ -327,7 +327,8 @@ int command_train(int argc, char **argv)
          "--model DIR --data T.npy... --length T --batch B --steps N --lr X [options] --out DIR",
          "Trains every parameter of the model further on the data. With --fisher and --lambda the weights are held\n"
          "where the old text needs them. DIR becomes a Hugging Face directory; the state to resume from lies in\n"
-         "DIR/training-state. In order, step s takes sequences s*B*K and following; at the end of the data it wraps.",
+         "DIR/training-state. In order, step s takes sequences s*B*K and following; at the end of the data it wraps.\n"
+         "With --replay the sequences of old text stand among the new ones; the run has as many in all as without.",
          table,
          TRAIN_OPTION_COUNT + EXTRA,
          NULL,

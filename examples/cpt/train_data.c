@@ -42,15 +42,16 @@ static int describe(train_data *d, ewc_context *context)
     return CPT_OK;
 }
 
-/* How often the run goes over the old text: many times is what a practitioner should know. */
+/* How often the run goes over the old text, and that in order it may see the beginning alone: what one should know before it runs. */
 static void say_replay(const train_data *d)
 {
     int64_t run = train_sequences(d->o), old = ewc_replay_count(d->o->replay_share, run),
             there = ewc_data_sequences(d->replay);
     if (d->o->quiet) return;
     fprintf(stderr,
-            "train: %lld of the run's %lld sequences are replayed, out of %lld: %.3g passes over the old text\n",
-            (long long)old, (long long)run, (long long)there, (double)old / (double)there);
+            "train: %lld of the run's %lld sequences are replayed, out of %lld: %.3g passes over the old text%s\n",
+            (long long)old, (long long)run, (long long)there, (double)old / (double)there,
+            old < there && !d->o->order ? ", its beginning alone (--order shuffle takes from all of it)" : "");
 }
 
 /* The perplexity of text that is trained on does not show what the model keeps. */

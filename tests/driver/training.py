@@ -261,7 +261,7 @@ def test_a_run_with_replay_cut_after_every_step_is_the_uninterrupted_one():
     assert read_bytes("cut/model.safetensors") == read_bytes("whole/model.safetensors")
 
 
-def test_text_that_is_replayed_and_evaluated_is_told():
+def test_what_to_know_of_a_replay_is_told():
     prepare()
     shutil.copy("old.npy", "heldout.npy")
     replay = ["--replay", "old.npy", "--replay-share", 0.25]
@@ -269,6 +269,12 @@ def test_text_that_is_replayed_and_evaluated_is_told():
     assert error.count("old.npy is replayed and evaluated") == 1, error
     _, error = cpt(*command("b", *replay, "--eval", "old=heldout.npy"))
     assert error == "", error
+    for order, told in (("sequential", True), ("shuffle", False)):
+        _, error = cpt(*aloud(command(order, *replay, "--order", order)))
+        assert "3 of the run's 12 sequences are replayed, out of 12: 0.25 passes" in error, error
+        assert ("its beginning alone (--order shuffle" in error) == told, error
+    _, error = cpt(*aloud(command("passes", *replay, steps=30)))
+    assert "15 of the run's 60 sequences are replayed, out of 12: 1.25 passes" in error and "beginning" not in error, error
 
 
 def test_replay_is_refused_by_name():
@@ -374,6 +380,6 @@ if __name__ == "__main__":
           test_the_result_is_a_model_directory, test_penalty_holds_the_weights, test_a_resumed_run_is_the_uninterrupted_one,
           test_an_interrupted_evaluation_is_made_again, test_a_whole_evaluation_is_not_made_again,
           test_a_run_with_replay_cut_after_every_step_is_the_uninterrupted_one,
-          test_text_that_is_replayed_and_evaluated_is_told, test_replay_is_refused_by_name,
+          test_what_to_know_of_a_replay_is_told, test_replay_is_refused_by_name,
           test_resume_passes_over_a_damaged_state, test_a_run_with_bf16_state_resumes_bit_for_bit, test_resume_refuses_another_run,
           test_numeric_failure_stops_with_the_last_good_state, test_nothing_is_overwritten_silently])
