@@ -169,6 +169,13 @@ typedef struct identity_check {
     int64_t count;
 } identity_check;
 
+/* What a run has that lacks a fact which only some runs have. */
+static const char *usual(const char *name)
+{
+    if (strcmp(name, EWCI_IDENTITY_MOMENTS) == 0) return "f32 ones";
+    return strcmp(name, EWCI_IDENTITY_VOCABULARY) == 0 ? "all tokens" : "nothing";
+}
+
 static ewc_status check_identity(void *user, const char *name, const char *value)
 {
     identity_check *check = user;
@@ -177,17 +184,17 @@ static ewc_status check_identity(void *user, const char *name, const char *value
     if (cJSON_IsString(saved) && strcmp(saved->valuestring, value) == 0) return EWC_OK;
     return ewci_fail(check->s->ctx, EWC_ERROR_MISMATCH,
                      "%s: %s: the saved run had %.120s, this one has %.120s: resume with what the run was started with",
-                     check->s->manifest_path, name, cJSON_IsString(saved) ? saved->valuestring : "nothing", value);
+                     check->s->manifest_path, name, cJSON_IsString(saved) ? saved->valuestring : usual(name), value);
 }
 
-/* A fact that only some runs have: this one does not, and `has` is what it has instead. */
-static ewc_status check_absent(const state *s, const cJSON *saved, const char *name, const char *has)
+/* A fact that this run lacks. */
+static ewc_status check_absent(const state *s, const cJSON *saved, const char *name)
 {
     const cJSON *found = ewci_json_find(saved, name);
     if (found == NULL) return EWC_OK;
     return ewci_fail(s->ctx, EWC_ERROR_MISMATCH,
                      "%s: %s: the saved run had %.120s, this one has %s: resume with what the run was started with",
-                     s->manifest_path, name, cJSON_IsString(found) ? found->valuestring : "others", has);
+                     s->manifest_path, name, cJSON_IsString(found) ? found->valuestring : "others", usual(name));
 }
 
 static ewc_status check_same_run(const state *s, const ewc_trainer *trainer)
@@ -195,10 +202,8 @@ static ewc_status check_same_run(const state *s, const ewc_trainer *trainer)
     identity_check check = {s, ewci_json_find(s->manifest, "identity"), 0};
     if (!cJSON_IsObject(check.saved))
         return ewci_json_wrong(s->ctx, s->manifest_path, "identity", "an object", check.saved);
-    if (trainer->options.moments_dtype == EWC_F32)
-        EWCI_TRY(check_absent(s, check.saved, EWCI_IDENTITY_MOMENTS, "f32 ones"));
-    if (trainer->model->vocabulary == NULL)
-        EWCI_TRY(check_absent(s, check.saved, EWCI_IDENTITY_VOCABULARY, "all tokens"));
+    if (trainer->options.moments_dtype == EWC_F32) EWCI_TRY(check_absent(s, check.saved, EWCI_IDENTITY_MOMENTS));
+    if (trainer->model->vocabulary == NULL) EWCI_TRY(check_absent(s, check.saved, EWCI_IDENTITY_VOCABULARY));
     EWCI_TRY(ewci_trainer_identity(trainer, check_identity, &check));
     if (check.count == cJSON_GetArraySize(check.saved)) return EWC_OK;
     return ewci_fail(s->ctx, EWC_ERROR_MISMATCH,

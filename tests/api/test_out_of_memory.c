@@ -8,10 +8,13 @@
 
 #include <cmocka.h>
 
+#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "support/tiny.h"
+
+enum { VOCAB = 71 };
 
 static struct {
     long made, live, fail_at; /* fail_at < 0: none fails */
@@ -33,7 +36,7 @@ static void starving_release(void *user, void *pointer)
     free(pointer);
 }
 
-static char directory[200], fisher_path[220], state_path[220];
+static char directory[200], fisher_path[220], state_path[220], saved_path[220];
 
 static ewc_status make_context(ewc_context **ctx)
 {
@@ -53,7 +56,6 @@ typedef struct things {
     ewc_trainer *trainer;
 } things;
 
-/* A whole short life: load, Fisher, anchor, two steps, save model, Fisher and state. Stops at the first failure. */
 /* The batch's first token with its second and third as choices. */
 static ewc_status score(ewc_model *model, const ewc_batch *batch)
 {
@@ -64,7 +66,24 @@ static ewc_status score(ewc_model *model, const ewc_batch *batch)
     return ewc_model_score_choices(model, 1, &item, scores, NULL);
 }
 
-static ewc_status live(things *t, const ewc_batch *batch)
+/* The whole checkpoint, or the tokens of the batch alone. */
+static ewc_status load(things *t, const ewc_batch *batch, bool listed)
+{
+    int32_t ids[VOCAB];
+    bool seen[VOCAB] = {false};
+    int64_t count = 0;
+    for (int64_t i = 0; i < batch->sequences * batch->length; i++) {
+        seen[batch->tokens[i]] = true;
+        if (batch->targets[i] >= 0) seen[batch->targets[i]] = true;
+    }
+    for (int32_t id = 0; id < VOCAB; id++)
+        if (seen[id]) ids[count++] = id;
+    if (!listed) return ewc_model_load(t->ctx, directory, &t->model);
+    return ewc_model_load_vocabulary(t->ctx, directory, count, ids, &t->model);
+}
+
+/* A whole short life: load, Fisher, anchor, a step, save Fisher, state and model. Stops at the first failure. */
+static ewc_status live(things *t, const ewc_batch *batch, bool listed)
 {
     ewc_trainer_options o;
     ewc_status s = make_context(&t->ctx);
@@ -72,7 +91,7 @@ static ewc_status live(things *t, const ewc_batch *batch)
     o.max_sequences = batch->sequences;
     o.max_length = batch->length;
     o.moments_dtype = EWC_BF16;
-    if (s == EWC_OK) s = ewc_model_load(t->ctx, directory, &t->model);
+    if (s == EWC_OK) s = load(t, batch, listed);
     if (s == EWC_OK) s = ewc_fisher_create(t->model, NULL, &t->fisher);
     if (s == EWC_OK) s = ewc_fisher_accumulate(t->fisher, batch);
     if (s == EWC_OK) s = ewc_fisher_finish(t->fisher);
@@ -89,6 +108,7 @@ static ewc_status live(things *t, const ewc_batch *batch)
     if (s == EWC_OK) s = ewc_trainer_save(t->trainer, state_path, "here");
     if (s == EWC_OK) s = ewc_model_evaluate(t->model, batch, NULL, NULL);
     if (s == EWC_OK) s = score(t->model, batch);
+    if (s == EWC_OK) s = ewc_model_save(t->model, saved_path, EWC_F32, 1);
     return s;
 }
 
@@ -111,19 +131,18 @@ static void prepare_directory(void)
     ewc_context_destroy(ctx);
 }
 
-static void every_failed_allocation_is_survived(void **state)
+static void survive(bool listed)
 {
-    (void)state;
     things t = {0};
     tiny_batch b;
     prepare_directory();
-    tiny_batch_make(&b, 71, 2, 9, 31);
+    tiny_batch_make(&b, VOCAB, 2, 9, 31);
     ewc_status status = EWC_ERROR_MEMORY;
     long failures = 0;
     for (long n = 0; status != EWC_OK; n++) {
         heap.made = 0;
         heap.fail_at = n;
-        status = live(&t, &b.batch);
+        status = live(&t, &b.batch, listed);
         if (status != EWC_OK) {
             assert_int_equal(status, EWC_ERROR_MEMORY);
             assert_true(strlen(ewc_last_error(t.ctx)) > 0);
@@ -136,6 +155,18 @@ static void every_failed_allocation_is_survived(void **state)
     assert_true(failures > 50);
     print_message("%ld allocations failed in turn\n", failures);
     tiny_batch_free(&b);
+}
+
+static void every_failed_allocation_is_survived(void **state)
+{
+    (void)state;
+    survive(false);
+}
+
+static void so_it_is_with_listed_tokens(void **state)
+{
+    (void)state;
+    survive(true);
 }
 
 /* A step that could not get its memory is not taken, and works when the memory is there. */
@@ -167,14 +198,15 @@ static int set_paths(void **state)
     snprintf(directory, sizeof directory, "%s/ewc-oom-%ld", tmp != NULL ? tmp : "/tmp", (long)getpid());
     snprintf(fisher_path, sizeof fisher_path, "%s.fisher", directory);
     snprintf(state_path, sizeof state_path, "%s.state", directory);
+    snprintf(saved_path, sizeof saved_path, "%s.saved", directory);
     return 0;
 }
 
 static int remove_paths(void **state)
 {
-    char command[900];
+    char command[1000];
     (void)state;
-    snprintf(command, sizeof command, "rm -rf '%s' '%s' '%s'", directory, fisher_path, state_path);
+    snprintf(command, sizeof command, "rm -rf '%s' '%s' '%s' '%s'", directory, fisher_path, state_path, saved_path);
     return system(command);
 }
 
@@ -182,6 +214,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_failed_allocation_is_survived),
+        cmocka_unit_test(so_it_is_with_listed_tokens),
         cmocka_unit_test(failed_call_can_be_repeated),
     };
     return cmocka_run_group_tests(tests, set_paths, remove_paths);
