@@ -105,9 +105,9 @@ def check_likelihoods(directory, model, folder):
     nll = -expected.mean(dtype=numpy.float64)
     print(f"transformers: nll {nll:.6f}   perplexity {math.exp(nll):.4f}")
     difference = numpy.abs(found - expected)
-    print(f"{found.size} tokens, sequences of {LENGTH} (window {model.config.sliding_window}): log-likelihoods differ by at most "
-          f"{difference.max():.2e}, root mean square {math.sqrt((difference ** 2).mean(dtype=numpy.float64)):.2e} nats; "
-          f"limit {LIMIT:.0e}")
+    rms = math.sqrt((difference ** 2).mean(dtype=numpy.float64))
+    print(f"{found.size} tokens, sequences of {LENGTH} (window {model.config.sliding_window}): log-likelihoods differ by at "
+          f"most {difference.max():.2e}, root mean square {rms:.2e} nats; limit {LIMIT:.0e}")
     for name in ("English", "Lithuanian"):
         values = likelihoods(model, streams[name])
         print(f"perplexity of the {name} text alone, {values.size} tokens: {math.exp(-values.mean(dtype=numpy.float64)):.2f}")
@@ -121,8 +121,8 @@ def main():
     transformers.utils.logging.disable_progress_bar()
     tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
     model = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
-    print(f"{directory}: {type(model).__name__}, {model.num_parameters():,} parameters; transformers {transformers.__version__}, "
-          f"PyTorch {torch.__version__}")
+    print(f"{directory}: {type(model).__name__}, {model.num_parameters():,} parameters; "
+          f"transformers {transformers.__version__}, PyTorch {torch.__version__}")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         results = {"tokens": check_tokens(directory, tokenizer, folder),

@@ -69,56 +69,87 @@ int main(int argc, char **argv)
 </table><h1>Head</h1><ul><li>one</li><li>two</li></ul><a href="x.html?y=1&z=2">link</a>
 """, "SELECT t.id, COUNT(*) FROM t LEFT JOIN u ON u.t = t.id WHERE t.x IS NOT NULL GROUP BY 1;\r\n-- end\r\n"
 
-EMOJI = ("Good morning 🌞! 😀😃😄 🤷🏽‍♀️ 👩‍👩‍👧‍👦 🏴‍☠️ 🇱🇹🇪🇺🇯🇵 ❤️ ❤ ☺️ 1️⃣ #️⃣ 👍🏿👍🏻 🫠🫨🪿 ©️®™ ✈︎✈️", "🧑🏾‍🚀", "🎉" * 40)
-
-SCRIPTS = (
-    "Ελληνικά: η θάλασσα είναι ήρεμη σήμερα.", "Русский: завтра будет снег.", "עברית: שלום לכולם.", "العربية: السلام عليكم، كيف حالكم؟",
-    "हिन्दी: आज मौसम अच्छा है।", "ไทย: วันนี้อากาศดี", "日本語:今日は天気がいいですね。カタカナとｶﾀｶﾅ", "中文:今天天气很好。繁體字", "한국어: 오늘은 날씨가 좋습니다.",
-    "አማርኛ: ሰላም ለዓለም", "ᏣᎳᎩ ᎦᏬᏂᎯᏍᏗ", "བོད་ཡིག བཀྲ་ཤིས་བདེ་ལེགས", "ქართული და ՀԱՅԵՐԵՆ", "ᚠᚢᚦᚨᚱᚲ runes", "𐌰𐌱𐌲 Gothic, 𓀀𓂀 Egyptian, 𒀀𒁀 cuneiform, 𐀀𐀁 Linear B",
-    "ꦲꦏ꧀ꦱꦫꦗꦮ ᬅᬓ᭄ᬱᬭ ᨒᨚᨈᨑ", "𝒜𝓫𝔠 𝟙𝟚𝟛 ﬁ ﬂ Ⅷ ½ ² ₂ ℃ №", "\U0010FFFD\uE000\uF8FF private use",
+EMOJI = (
+    "Good morning 🌞! 😀😃😄 🤷🏽‍♀️ 👩‍👩‍👧‍👦 🏴‍☠️ 🇱🇹🇪🇺🇯🇵 ❤️ ❤ ☺️ 1️⃣ #️⃣ 👍🏿👍🏻 🫠🫨🪿 ©️®™ ✈︎✈️", "🧑🏾‍🚀", "🎉" * 40,
 )
 
-MARKS = ("café", "cafe\u0301", "A\u030Angstro\u0308m", "z\u0301\u0307\u0323\u0330algo", "soft\u00adhyphen zero\u200bwidth\u200cjoin\u200der\u2060",
-         "\ufeffmark of byte order", "right\u200fto\u200eleft", "„lietuviškos“ “quotes” ‘single’ «guillemets» – — … ‥ ′ ″", "\x01\x02\x1b[31m\x7f\x80\x9f")
+SCRIPTS = (
+    "Ελληνικά: η θάλασσα είναι ήρεμη σήμερα.", "Русский: завтра будет снег.", "עברית: שלום לכולם.",
+    "العربية: السلام عليكم، كيف حالكم؟", "हिन्दी: आज मौसम अच्छा है।", "ไทย: วันนี้อากาศดี",
+    "日本語:今日は天気がいいですね。カタカナとｶﾀｶﾅ", "中文:今天天气很好。繁體字", "한국어: 오늘은 날씨가 좋습니다.",
+    "አማርኛ: ሰላም ለዓለም", "ᏣᎳᎩ ᎦᏬᏂᎯᏍᏗ", "བོད་ཡིག བཀྲ་ཤིས་བདེ་ལེགས", "ქართული და ՀԱՅԵՐԵՆ", "ᚠᚢᚦᚨᚱᚲ runes",
+    "𐌰𐌱𐌲 Gothic, 𓀀𓂀 Egyptian, 𒀀𒁀 cuneiform, 𐀀𐀁 Linear B", "ꦲꦏ꧀ꦱꦫꦗꦮ ᬅᬓ᭄ᬱᬭ ᨒᨚᨈᨑ", "𝒜𝓫𝔠 𝟙𝟚𝟛 ﬁ ﬂ Ⅷ ½ ² ₂ ℃ №",
+    "\U0010FFFD\uE000\uF8FF private use",
+)
 
-SPACES = tuple(" " * count + "x" for count in range(1, 75)) + tuple("x" + " " * count for count in (1, 2, 3, 30, 31, 32, 33, 62, 63, 64)) + (
-    " ", "  ", "   ", "a b  c   d    e     f", "x\u00a0y\u2003z\u3000w\u202fv\u2009u", "word \n word", " \n \n  \n", "end of line \n    indented\n\tby tab")
+MARKS = (
+    "café", "cafe\u0301", "A\u030Angstro\u0308m", "z\u0301\u0307\u0323\u0330algo",
+    "soft\u00adhyphen zero\u200bwidth\u200cjoin\u200der\u2060", "\ufeffmark of byte order", "right\u200fto\u200eleft",
+    "„lietuviškos“ “quotes” ‘single’ «guillemets» – — … ‥ ′ ″", "\x01\x02\x1b[31m\x7f\x80\x9f",
+)
 
-LINES = tuple("x" + "\n" * count + "y" for count in range(1, 70)) + ("\n", "\n\n", "x\n", "\r\n", "\r\r\n\n", "a\rb", "\u2028\u2029\u0085\v\f")
+SPACES = (
+    *(" " * count + "x" for count in range(1, 75)), *("x" + " " * count for count in (1, 2, 3, 30, 31, 32, 33, 62, 63, 64)),
+    " ", "  ", "   ", "a b  c   d    e     f", "x\u00a0y\u2003z\u3000w\u202fv\u2009u", "word \n word", " \n \n  \n",
+    "end of line \n    indented\n\tby tab",
+)
 
-TABS = tuple("\t" * count + "z" for count in range(1, 70)) + ("\t", " \t \t\t  \t", "a\tb\t\tc", "\t\n\t\n", "\n\t\t\n")
+LINES = (
+    *("x" + "\n" * count + "y" for count in range(1, 70)), "\n", "\n\n", "x\n", "\r\n", "\r\r\n\n", "a\rb",
+    "\u2028\u2029\u0085\v\f",
+)
 
-REPEATED = ("a" * 100, "ab" * 50, "aaa aaaa aaaaa", "1234567890" * 5, "3.14159 -2,5e-10 0x7fff 1/3 1:30 25%", "=" * 80, "-" * 77, "." * 33 + "x", "!?" * 20,
-            "AAAAaaaa", "_" * 64, "hahahahaha", "nnnnnnno", "((((()))))", "\\\\\\\\", "//" * 21, "žžžžžž", "ąąąąą", "的的的的", "한한한")
+TABS = (*("\t" * count + "z" for count in range(1, 70)), "\t", " \t \t\t  \t", "a\tb\t\tc", "\t\n\t\n", "\n\t\t\n")
 
-# Markers of the tokenizer that are found in text by both (they are user-defined pieces).
-MARKERS = ("<start_of_turn>user\nHello<end_of_turn>\n", "<mask>", "[multimodal]", "<unused0><unused98> <unused99>", "<start_of_image>", "x<b>y</b>z",
-           "<B><TABLE>", "< b >", "<0x0A>", "<0x41><0xFF>", "\u2581", "a\u2581b", "\u2581\u2581\u2581", " \u2581 ")
+REPEATED = (
+    "a" * 100, "ab" * 50, "aaa aaaa aaaaa", "1234567890" * 5, "3.14159 -2,5e-10 0x7fff 1/3 1:30 25%", "=" * 80, "-" * 77,
+    "." * 33 + "x", "!?" * 20, "AAAAaaaa", "_" * 64, "hahahahaha", "nnnnnnno", "((((()))))", "\\\\\\\\", "//" * 21, "žžžžžž",
+    "ąąąąą", "的的的的", "한한한",
+)
+
+# Markers of the tokenizer that are found in text by both (they are user-defined pieces), and what looks like them.
+MARKERS = (
+    "<start_of_turn>user\nHello<end_of_turn>\n", "<mask>", "[multimodal]", "<unused0><unused98> <unused99>",
+    "<start_of_image>", "x<b>y</b>z", "<B><TABLE>", "< b >", "<0x0A>", "<0x41><0xFF>", "\u2581", "a\u2581b",
+    "\u2581\u2581\u2581", " \u2581 ",
+)
 
 # Control pieces: transformers takes these spellings in text for the control tokens, SentencePiece (and so ewc-cpt) does not,
 # so that a text cannot begin or end a document.
 CONTROL = ("<bos>", "<eos>", "<pad>", "<unk>", "a <bos> b")
 
-GROUPS = {"English": ENGLISH, "Lithuanian": LITHUANIAN, "code": CODE, "emoji": EMOJI, "scripts": SCRIPTS, "marks and controls": MARKS,
-          "spaces": SPACES, "newlines": LINES, "tabs": TABS, "repetitions": REPEATED, "markers": MARKERS}
+GROUPS = {
+    "English": ENGLISH, "Lithuanian": LITHUANIAN, "code": CODE, "emoji": EMOJI, "scripts": SCRIPTS,
+    "marks and controls": MARKS, "spaces": SPACES, "newlines": LINES, "tabs": TABS, "repetitions": REPEATED, "markers": MARKERS,
+}
+
+ALPHABETS = (
+    "abcdefghij  ", "ABCxyz019 .,;:-_", "ąčęėįšųūž aeiou", " \n\t", "<>b/uli=\"'&", "абвгд αβγδ", "的一是在不了 日本",
+    "😀🇱🇹\u200d🏽👩", "\u2581 ab",
+)
+RANGES = (
+    (0x20, 0x7E), (0xA0, 0x24F), (0x250, 0x1FFF), (0x2000, 0x2FFF), (0x3000, 0xD7FF), (0xE000, 0xFFFD), (0x10000, 0x1FFFF),
+)
 
 
 def random_texts(count, seed):
-    """Texts of random characters of mixed alphabets, and of pieces of the texts above glued together."""
+    """Texts of random characters of mixed alphabets, of any characters, and of pieces of the texts above glued together."""
     rng = random.Random(seed)
-    alphabets = ["abcdefghij  ", "ABCxyz019 .,;:-_", "ąčęėįšųūž aeiou", " \n\t", "<>b/uli=\"'&", "абвгд αβγδ", "的一是在不了 日本", "😀🇱🇹\u200d🏽👩", "\u2581 ab"]
     written = [text for group in (ENGLISH, LITHUANIAN, CODE, EMOJI, SCRIPTS) for text in group]
 
     def mixed():
-        alphabet = "".join(rng.sample(alphabets, rng.randint(1, 3)))
+        alphabet = "".join(rng.sample(ALPHABETS, rng.randint(1, 3)))
         return "".join(rng.choice(alphabet) for _ in range(rng.randint(1, 60)))
 
     def anything():
-        ranges = [(0x20, 0x7E), (0xA0, 0x24F), (0x250, 0x1FFF), (0x2000, 0x2FFF), (0x3000, 0xD7FF), (0xE000, 0xFFFD), (0x10000, 0x1FFFF)]
-        return "".join(chr(rng.randint(*rng.choice(ranges))) for _ in range(rng.randint(1, 30)))
+        return "".join(chr(rng.randint(*rng.choice(RANGES))) for _ in range(rng.randint(1, 30)))
+
+    def piece():
+        text = rng.choice(written)
+        start = rng.randrange(len(text))
+        return text[start:start + rng.randint(1, 40)]
 
     def glued():
-        cut = lambda text: text[(start := rng.randrange(len(text))):start + rng.randint(1, 40)]
-        return rng.choice(["", " ", "\n", "  ", "\t"]).join(cut(rng.choice(written)) for _ in range(rng.randint(2, 5)))
+        return rng.choice(["", " ", "\n", "  ", "\t"]).join(piece() for _ in range(rng.randint(2, 5)))
 
     return [rng.choice([mixed, mixed, anything, glued])() for _ in range(count)]

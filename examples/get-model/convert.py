@@ -3,7 +3,8 @@
   convert.py DIR
 
 Run by run.sh with the Python of its private environment. DIR is written aside and renamed, so that it is whole or not there;
-a directory that this program made from the same file is left as it is."""
+a directory that this program made from the same file is left as it is. numpy and gguf, which only the environment has, are
+imported where they are used."""
 
 import contextlib
 import importlib
@@ -13,7 +14,7 @@ import pathlib
 import shutil
 import sys
 
-import checkpoint
+import layout
 import parts
 import tokenizer_json
 import tokenizer_model
@@ -35,7 +36,7 @@ def published():
     if len(sums) != 1:
         raise ValueError(f"{PACKAGE}: SHA256SUMS names {len(sums)} files, expected 1")
     (name, digest), = sums.items()
-    found = sorted(path for package in PART_PACKAGES for path in data_folder(package).glob(name + ".part*"))
+    found = [path for package in PART_PACKAGES for path in data_folder(package).glob(name + ".part*")]
     if len(found) != len(PART_PACKAGES):
         raise ValueError(f"{name}: {len(found)} parts are installed, expected {len(PART_PACKAGES)}")
     return found, name, digest
@@ -67,9 +68,7 @@ class Gguf:
         import gguf
         self.gguf = gguf
         self.reader = gguf.GGUFReader(path)
-        if self.value("general.architecture") != "gemma3":
-            raise ValueError(f"architecture {self.value('general.architecture')}, expected gemma3")
-        self.tensors = {checkpoint.hugging_face_name(tensor.name): tensor for tensor in self.reader.tensors}
+        self.tensors = {layout.hugging_face_name(tensor.name): tensor for tensor in self.reader.tensors}
 
     def value(self, key):
         field = self.reader.get_field(key)
@@ -79,7 +78,7 @@ class Gguf:
 
     def tensor(self, name):
         tensor = self.tensors[name]
-        return checkpoint.hugging_face_values(name, self.gguf.dequantize(tensor.data, tensor.tensor_type))
+        return self.gguf.dequantize(tensor.data, tensor.tensor_type) - layout.gguf_offset(name)
 
 
 def write_json(path, value, indent=2):
@@ -99,18 +98,20 @@ def write_tokenizer(gguf, directory):
                tokenizer_json.tokenizer_config(pieces, gguf.value("gemma3.context_length"), ids))
 
 
-def write_directory(path, directory):
-    """Everything but the origin, from the GGUF at `path`."""
-    gguf = Gguf(path)
-    config = checkpoint.configuration(gguf.value, len(gguf.value("tokenizer.ggml.tokens")))
-    shapes = checkpoint.expected_shapes(config)
+def write_directory(gguf, directory):
+    """Everything but the origin, from an opened GGUF."""
+    import weights
+    if gguf.value("general.architecture") != "gemma3":
+        raise ValueError(f"the GGUF's architecture is {gguf.value('general.architecture')}, expected gemma3")
+    config = layout.configuration(gguf.value, len(gguf.value("tokenizer.ggml.tokens")))
+    shapes = layout.expected_shapes(config)
     for name in sorted(gguf.tensors.keys() ^ shapes.keys()):
         raise ValueError(f"tensor {name}: " + ("not of this configuration" if name in gguf.tensors else "missing"))
     write_json(directory / "config.json", config)
     write_json(directory / "generation_config.json",
                {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")})
     write_tokenizer(gguf, directory)
-    checkpoint.write_bf16(directory / "model.safetensors", shapes, gguf.tensor)
+    weights.write_bf16(directory / "model.safetensors", shapes, gguf.tensor)
 
 
 def make(directory):
@@ -127,7 +128,7 @@ def make(directory):
         print(f"Joining {len(found)} parts of {name}", flush=True)
         parts.join(found, aside / name, digest)
         print(f"SHA-256 {digest}: as published\nDe-quantising (about a quarter of a minute)", flush=True)
-        write_directory(aside / name, aside)
+        write_directory(Gguf(aside / name), aside)
         (aside / name).unlink()
         shutil.copy(data_folder(PACKAGE) / "GEMMA_TERMS.html", aside)
         write_json(aside / ORIGIN, record)

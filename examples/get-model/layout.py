@@ -1,9 +1,4 @@
-"""The weights and the configuration of a Gemma 3 text model, from the names and conventions of GGUF to Hugging Face's."""
-
-import json
-import struct
-
-import numpy
+"""A Gemma 3 text model's names, shapes and configuration: from GGUF's conventions to Hugging Face's."""
 
 TENSORS = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
 LAYER_TENSORS = {
@@ -47,15 +42,9 @@ def expected_shapes(config):
     return shapes
 
 
-def hugging_face_values(name, values):
-    """GGUF stores the factor 1 + w of every norm (q_norm and k_norm included), Hugging Face w."""
-    return values - numpy.float32(1) if name.endswith("norm.weight") else values
-
-
-def to_bf16(values):
-    """The nearest bf16 values, ties to even, as uint16. The weights are finite."""
-    bits = numpy.ascontiguousarray(values, dtype="<f4").view("<u4")
-    return ((bits + (numpy.uint32(0x7FFF) + ((bits >> 16) & 1))) >> 16).astype("<u2")
+def gguf_offset(name):
+    """What GGUF adds to the values: it stores the factor 1 + w of every norm (of q and k too), Hugging Face w."""
+    return 1.0 if name.endswith("norm.weight") else 0.0
 
 
 def configuration(value, vocabulary):
@@ -102,21 +91,3 @@ def configuration(value, vocabulary):
         "use_cache": True,
         "vocab_size": vocabulary,
     }
-
-
-def write_bf16(path, shapes, values):
-    """model.safetensors: an 8-byte length, a JSON header, the tensors in the order of `shapes`. values(name) gives one."""
-    header, offset = {"__metadata__": {"format": "pt"}}, 0
-    for name, shape in shapes.items():
-        size = 2 * int(numpy.prod(shape))
-        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [offset, offset + size]}
-        offset += size
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for name, shape in shapes.items():
-            tensor = values(name)
-            if tensor.shape != tuple(shape) or not numpy.isfinite(tensor).all():
-                raise ValueError(f"tensor {name}: shape {list(tensor.shape)}, expected {list(shape)} and finite values")
-            file.write(to_bf16(tensor).tobytes())
