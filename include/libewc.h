@@ -656,6 +656,10 @@ EWC_API ewc_status ewc_data_open(ewc_context *context, int64_t files, const char
 EWC_API void ewc_data_destroy(ewc_data *data);
 EWC_API int64_t ewc_data_tokens(const ewc_data *data);
 EWC_API int64_t ewc_data_sequences(const ewc_data *data);
+/* From now on every sequence begins with `token` (BOS), as pre-trained Gemma models need it: without it the loss is far off. Of the L inputs it is
+ * the first and L - 1 tokens x_0 .. of the stream follow, from k (L - 1); targets are -1, x_1, .. x_(L-1), and -1 wherever x_i is `token`, since
+ * where a document begins is nothing to predict. There are then (n - 1) / (L - 1) sequences; L is at least 2. */
+EWC_API ewc_status ewc_data_begin(ewc_data *data, int32_t token);
 /* Fails with the file and position of the first id outside [0, vocab). */
 EWC_API ewc_status ewc_data_check(ewc_data *data, int64_t vocab);
 /* Fails with the file and position of the first id that the model does not have (ewc_model_load_vocabulary). */

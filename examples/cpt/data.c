@@ -56,11 +56,19 @@ bool split_name(const char *argument, char **name, const char **path)
     return true;
 }
 
+static ewc_status begin_with_bos(ewc_data *data, const ewc_model *model)
+{
+    ewc_model_config config;
+    ewc_status status = ewc_model_get_config(model, &config);
+    return status == EWC_OK ? ewc_data_begin(data, (int32_t)config.bos_token) : status;
+}
+
 int open_data(const char *command, ewc_context *context, ewc_model *model, const option_list *files, int64_t length,
-              ewc_data **data)
+              bool bos, ewc_data **data)
 {
     ewc_data *opened = NULL;
     ewc_status status = ewc_data_open(context, files->count, files->items, length, &opened);
+    if (status == EWC_OK && bos) status = begin_with_bos(opened, model);
     if (status == EWC_OK) status = ewc_data_check_model(opened, model);
     if (status != EWC_OK) {
         ewc_data_destroy(opened);

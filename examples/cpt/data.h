@@ -24,9 +24,16 @@ ewc_status batch_room_filled(batch_room *room, int64_t count, int64_t first_toke
 /* "NAME=PATH": name is a new string (free), path points into the argument. Without '=' the name is the path. */
 bool split_name(const char *argument, char **name, const char **path);
 
-/* Opens token files for sequences of `length` and checks ids against the model and that there is a sequence. Prints why not. */
+/* The line of --bos in a command's table. */
+#define DATA_BOS(target)                                                                                            \
+    {                                                                                                               \
+        "bos", OPTION_FLAG, target, NULL,                                                                           \
+            "every sequence begins with BOS, which is no target: pre-trained models need it", NULL, 0, false, false \
+    }
+
+/* Opens token files for sequences of `length`, beginning with the model's BOS if so, and checks ids against the model and that there is a sequence. Prints why not. */
 int open_data(const char *command, ewc_context *context, ewc_model *model, const option_list *files, int64_t length,
-              ewc_data **data);
+              bool bos, ewc_data **data);
 
 typedef struct data_loss {
     double nll; /* mean, nats per token */

@@ -16,7 +16,7 @@ typedef struct eval_options {
     option_list data, choices, vocabulary;
     int64_t length, threads;
     int products;
-    bool json, force, documents;
+    bool json, force, documents, bos;
 } eval_options;
 
 static void print_loss(const char *name, const data_loss *loss, bool json)
@@ -60,7 +60,7 @@ static int run_one(ewc_context *context, ewc_model *model, const eval_options *o
     float *values = NULL;
     if (!split_name(argument, &name, &path)) return program_error(NAME, CPT_OTHER, "out of memory");
     option_list file = {&path, 1};
-    int code = open_data(NAME, context, model, &file, o->length, &data);
+    int code = open_data(NAME, context, model, &file, o->length, o->bos, &data);
     if (code == CPT_OK && o->per_token != NULL) {
         values = grow(list, ewc_data_sequences(data) * o->length);
         if (values == NULL) code = program_error(NAME, CPT_OTHER, "out of memory");
@@ -132,6 +132,7 @@ int command_eval(int argc, char **argv)
         {"per-token", OPTION_TEXT, &o.per_token, "LP.npy",
          "write log-likelihoods of all targets, float32, in data order", NULL, 0, false, false},
         {"json", OPTION_FLAG, &o.json, NULL, "one JSON object per data set and item", NULL, 0, false, false},
+        DATA_BOS(&o.bos),
         {"documents", OPTION_FLAG, &o.documents, NULL, "attention does not cross BOS", NULL, 0, false, false},
         {"threads", OPTION_INTEGER, &o.threads, "N", "default: all processors", NULL, 0, false, false},
         PROGRAM_PRODUCTS(&o.products),

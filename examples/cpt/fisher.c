@@ -17,7 +17,7 @@ typedef struct fisher_options {
     option_list data, vocabulary;
     int64_t length, sequences, batch, seed, threads;
     int estimator, unit, order, dtype, products;
-    bool force, documents, quiet;
+    bool force, documents, bos, quiet;
 } fisher_options;
 
 static void print_statistics(ewc_fisher *fisher)
@@ -65,7 +65,7 @@ static int run(ewc_context *context, const fisher_options *o)
     if (code != CPT_OK) return code;
     ewc_status status = ewc_model_get_config(model, &config);
     if (status != EWC_OK) code = program_fail(NAME, context, status);
-    if (code == CPT_OK) code = open_data(NAME, context, model, &o->data, o->length, &data);
+    if (code == CPT_OK) code = open_data(NAME, context, model, &o->data, o->length, o->bos, &data);
     if (code != CPT_OK) goto done;
     if (o->sequences > ewc_data_sequences(data))
         fprintf(stderr, "ewc-cpt fisher: the data has %lld sequences; %lld are asked for: it is used more than once\n",
@@ -108,6 +108,7 @@ int command_fisher(int argc, char **argv)
          false},
         {"out", OPTION_TEXT, &o.out, "FISHER.safetensors", "file to write", NULL, 0, true, false},
         {"dtype", OPTION_CHOICE, &o.dtype, NULL, "of the file", dtypes, 0, false, false},
+        DATA_BOS(&o.bos),
         {"documents", OPTION_FLAG, &o.documents, NULL, "attention does not cross BOS", NULL, 0, false, false},
         {"threads", OPTION_INTEGER, &o.threads, "N", "default: all processors", NULL, 0, false, false},
         PROGRAM_PRODUCTS(&o.products),

@@ -64,7 +64,7 @@ static int open_evaluations(training *t)
             return program_error(NAME, CPT_OTHER, "out of memory");
         t->evaluation_count++;
         option_list file = {&path, 1};
-        int code = open_data(NAME, t->context, t->model, &file, t->o->length, &t->evaluations[i].data);
+        int code = open_data(NAME, t->context, t->model, &file, t->o->length, t->o->bos, &t->evaluations[i].data);
         if (code != CPT_OK) return code;
     }
     return CPT_OK;

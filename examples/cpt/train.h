@@ -15,13 +15,13 @@ typedef struct train_options {
         replay_share; /* lambda, replay_share < 0: not given */
     int schedule, tail, penalty, clip_mode, order, save_dtype, recompute, products;
     int moments, fisher_dtype, anchor_dtype; /* moments: an ewc_dtype; the others: HELD_* */
-    bool relative, l2, resume, force, documents, quiet;
+    bool relative, l2, resume, force, documents, bos, quiet;
 } train_options;
 
 /* How Fisher and anchor are held: mapped in the type of their files, or in memory. */
 enum { HELD_MAPPED, HELD_BF16, HELD_F32 };
 
-enum { TRAIN_OPTION_COUNT = 44 };
+enum { TRAIN_OPTION_COUNT = 45 };
 
 /* Fills defaults and the table (TRAIN_OPTION_COUNT entries). */
 void train_options_table(train_options *o, option *table);

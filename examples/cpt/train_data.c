@@ -29,10 +29,10 @@ static int describe(train_data *d, ewc_context *context)
     uint64_t fingerprint;
     size_t size = sizeof d->description;
     int used = snprintf(d->description, size,
-                        "tokens %lld, length %lld, batch %lld, accumulate %lld, order %d, seed %lld, documents %d%s",
+                        "tokens %lld, length %lld, batch %lld, accumulate %lld, order %d, seed %lld, documents %d%s%s",
                         (long long)ewc_data_tokens(d->text), (long long)o->length, (long long)o->batch,
                         (long long)o->accumulate, o->order, (long long)o->seed, (int)o->documents,
-                        o->products == EWC_PRODUCTS_BF16 ? ", products bf16" : "");
+                        o->products == EWC_PRODUCTS_BF16 ? ", products bf16" : "", o->bos ? ", bos" : "");
     if (d->replay == NULL) return CPT_OK;
     ewc_status status = ewc_data_fingerprint(d->replay, &fingerprint);
     if (status != EWC_OK) return program_fail(NAME, context, status);
@@ -72,9 +72,9 @@ int train_data_open(train_data *d, const train_options *o, ewc_context *context,
 {
     d->o = o;
     d->first_token = first_token;
-    int code = open_data(NAME, context, model, &o->data, o->length, &d->text);
+    int code = open_data(NAME, context, model, &o->data, o->length, o->bos, &d->text);
     if (code == CPT_OK && o->replay.count > 0)
-        code = open_data(NAME, context, model, &o->replay, o->length, &d->replay);
+        code = open_data(NAME, context, model, &o->replay, o->length, o->bos, &d->replay);
     if (code == CPT_OK) code = make_rooms(d);
     if (code == CPT_OK) code = describe(d, context);
     if (code != CPT_OK || d->replay == NULL) return code;

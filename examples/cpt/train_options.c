@@ -78,6 +78,7 @@ void train_options_table(train_options *o, option *table)
         {"order", OPTION_CHOICE, &o->order, NULL, "order of the sequences", orders, 0, false, false},
         {"seed", OPTION_INTEGER, &o->seed, "S", "of the shuffled order and of the rounding of bf16 moments (default 0)",
          NULL, 0, false, false},
+        DATA_BOS(&o->bos),
         {"documents", OPTION_FLAG, &o->documents, NULL, "attention does not cross BOS", NULL, 0, false, false},
         {"moments", OPTION_CHOICE, &o->moments, NULL, "type of Adam's moments; bf16: rounded stochastically", moments,
          0, false, false},

@@ -18,6 +18,7 @@ struct ewc_data {
     char **paths;
     int64_t *starts; /* [files + 1]: number of each file's first token in the whole stream */
     int64_t length, sequences;
+    int32_t begin; /* every sequence's first input; -1: none */
 };
 
 static ewc_status open_file(ewc_data *data, int64_t file, const char *path)
@@ -69,6 +70,7 @@ ewc_status ewc_data_open(ewc_context *context, int64_t files, const char *const 
     opened->ctx = context;
     opened->files = files;
     opened->length = length;
+    opened->begin = -1;
     ewc_status status = open_files(opened, paths);
     if (status == EWC_OK)
         *data = opened;
@@ -98,6 +100,25 @@ int64_t ewc_data_tokens(const ewc_data *data)
 int64_t ewc_data_sequences(const ewc_data *data)
 {
     return data == NULL ? 0 : data->sequences;
+}
+
+/* Tokens from the beginning of a sequence to that of the next. */
+static int64_t stride_of(const ewc_data *data)
+{
+    return data->begin < 0 ? data->length : data->length - 1;
+}
+
+ewc_status ewc_data_begin(ewc_data *data, int32_t token)
+{
+    EWCI_REQUIRE(NULL, data);
+    if (token < 0)
+        return ewci_fail(data->ctx, EWC_ERROR_ARGUMENT, "token: expected an id of at least 0, found %d", (int)token);
+    if (data->length < 2)
+        return ewci_fail(data->ctx, EWC_ERROR_ARGUMENT,
+                         "ewc_data_begin: expected sequences of at least 2 tokens, since one is the first, found 1");
+    data->begin = token;
+    data->sequences = (ewc_data_tokens(data) - 1) / stride_of(data);
+    return EWC_OK;
 }
 
 static ewc_status refuse_id(const ewc_data *data, int64_t file, int64_t index, int64_t limit)
@@ -211,7 +232,7 @@ static int64_t place_of(const ewc_data *data, ewc_order order, uint64_t seed, in
     int64_t epoch = number / data->sequences, index = number % data->sequences;
     if (order == EWC_ORDER_SHUFFLE)
         index = (int64_t)ewci_permute(seed, (uint64_t)epoch, (uint64_t)data->sequences, (uint64_t)index);
-    return index * data->length;
+    return index * stride_of(data);
 }
 
 static ewc_status check_request(const ewc_data *data, ewc_order order, int64_t first, int64_t count)
@@ -257,6 +278,26 @@ static found find_sequence(const source *s, int64_t number)
     return (found){data, place_of(data, s->order, s->seed, replayed ? old : number - old), replayed};
 }
 
+/* The token that all begin with, then the stream; where that token is a target it is not scored. */
+static ewc_status read_begun(const ewc_data *data, int64_t place, int32_t *tokens, int32_t *targets)
+{
+    int64_t length = data->length;
+    tokens[0] = data->begin;
+    EWCI_TRY(read_tokens(data, place, length - 1, tokens + 1));
+    EWCI_TRY(read_tokens(data, place, length, targets));
+    targets[0] = -1;
+    for (int64_t i = 1; i < length; i++)
+        if (targets[i] == data->begin) targets[i] = -1;
+    return EWC_OK;
+}
+
+static ewc_status read_sequence(const ewc_data *data, int64_t place, int32_t *tokens, int32_t *targets)
+{
+    if (data->begin >= 0) return read_begun(data, place, tokens, targets);
+    EWCI_TRY(read_tokens(data, place, data->length, tokens));
+    return read_tokens(data, place + 1, data->length, targets);
+}
+
 static ewc_status fill_batch(const source *s, int64_t first, int64_t count, int32_t *tokens, int32_t *targets,
                              uint8_t *replayed)
 {
@@ -264,12 +305,11 @@ static ewc_status fill_batch(const source *s, int64_t first, int64_t count, int3
     EWCI_TRY(check_request(s->data, s->order, first, count));
     for (int64_t i = 0; i < count; i++) { /* nothing is written unless all can be */
         found f = find_sequence(s, first + i);
-        EWCI_TRY(read_tokens(f.data, f.place, length + 1, NULL));
+        EWCI_TRY(read_tokens(f.data, f.place, stride_of(f.data) + 1, NULL));
     }
     for (int64_t i = 0; i < count; i++) {
         found f = find_sequence(s, first + i);
-        EWCI_TRY(read_tokens(f.data, f.place, length, tokens + i * length));
-        EWCI_TRY(read_tokens(f.data, f.place + 1, length, targets + i * length));
+        EWCI_TRY(read_sequence(f.data, f.place, tokens + i * length, targets + i * length));
         if (replayed != NULL) replayed[i] = f.replayed;
     }
     return EWC_OK;
@@ -298,6 +338,10 @@ ewc_status ewc_data_replay_batch(ewc_data *data, ewc_data *replay, double share,
         return ewci_fail(data->ctx, EWC_ERROR_MISMATCH,
                          "replay: expected sequences of %lld tokens as in data, found %lld", (long long)data->length,
                          (long long)replay->length);
+    if (replay->begin != data->begin)
+        return ewci_fail(data->ctx, EWC_ERROR_MISMATCH,
+                         "replay: expected sequences that begin with %d as in data, found %d (-1: with any token)",
+                         (int)data->begin, (int)replay->begin);
     if (!(share >= 0 && share <= 1))
         return ewci_fail(data->ctx, EWC_ERROR_ARGUMENT, "share: expected 0 to 1, found %g", share);
     const source mixed = {data, replay, share, order, seed};

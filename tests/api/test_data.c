@@ -156,6 +156,42 @@ static void ids_are_checked_with_file_and_position(void **state)
     ewc_context_destroy(ctx);
 }
 
+/* Every token but the first of all is the target of one sequence, except BOS where a document begins. */
+static void sequences_begin_with_bos_and_every_token_is_scored_once(void **state)
+{
+    (void)state;
+    enum { BOS = 2, L = 4, N = 14 };
+    static const int32_t stream[N] = {BOS, 10, 11, 12, BOS, 13, 14, 15, 16, BOS, 17, 18, 19, 20};
+    static const int32_t inputs[2][L] = {{BOS, BOS, 10, 11}, {BOS, 12, BOS, 13}};
+    ewc_context *ctx = tiny_context(1);
+    ewc_data *data = NULL;
+    const char *path = files_path("b.npy");
+    OK(ctx, ewc_npy_write_tokens(ctx, path, stream, N, 1));
+    OK(ctx, ewc_data_open(ctx, 1, &path, L, &data));
+    OK(ctx, ewc_data_begin(data, BOS));
+    assert_int_equal(ewc_data_sequences(data), 4); /* (14 - 1) / 3 */
+    int32_t tokens[5 * L], targets[5 * L];
+    OK(ctx, ewc_data_batch(data, EWC_ORDER_SEQUENTIAL, 0, 0, 5, tokens, targets));
+    for (int k = 0; k < 5; k++) {
+        assert_int_equal(tokens[k * L], BOS);
+        assert_int_equal(targets[k * L], -1);
+        for (int i = 1; i < L; i++) {
+            int at = k % 4 * (L - 1) + i;
+            assert_int_equal(tokens[k * L + i], stream[at - 1]);
+            assert_int_equal(targets[k * L + i], stream[at] == BOS ? -1 : stream[at]);
+        }
+    }
+    assert_memory_equal(tokens, inputs[0], sizeof inputs[0]);
+    assert_memory_equal(tokens + L, inputs[1], sizeof inputs[1]);
+    REFUSED(ctx, ewc_data_begin(data, -1), EWC_ERROR_ARGUMENT, "token", "found -1");
+    ewc_data_destroy(data);
+    OK(ctx, ewc_data_open(ctx, 1, &path, 1, &data));
+    REFUSED(ctx, ewc_data_begin(data, BOS), EWC_ERROR_ARGUMENT, "at least 2 tokens");
+    ewc_data_destroy(data);
+    REFUSED(NULL, ewc_data_begin(NULL, BOS), EWC_ERROR_ARGUMENT, "data is NULL");
+    ewc_context_destroy(ctx);
+}
+
 /* An int32 file by hand, since the library does not write negative ids. */
 static void negative_ids_are_refused_before_anything_is_written(void **state)
 {
@@ -332,6 +368,7 @@ int main(void)
         TEST(ids_are_checked_with_file_and_position),
         TEST(negative_ids_are_refused_before_anything_is_written),
         TEST(opening_says_what_is_wrong),
+        TEST(sequences_begin_with_bos_and_every_token_is_scored_once),
         TEST(documents_begin_at_their_first_token),
         TEST(writing_refuses_what_it_must),
         TEST(text_comes_document_by_document),
