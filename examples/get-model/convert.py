@@ -34,11 +34,11 @@ def published():
     """The parts, the file's name and its SHA-256 as the packages carry them."""
     sums = parts.published_sums(data_folder(PACKAGE) / "SHA256SUMS")
     if len(sums) != 1:
-        raise ValueError(f"{PACKAGE}: SHA256SUMS names {len(sums)} files, expected 1")
+        raise parts.Damaged(f"{PACKAGE}: SHA256SUMS names {len(sums)} files, expected 1")
     (name, digest), = sums.items()
     found = [path for package in PART_PACKAGES for path in data_folder(package).glob(name + ".part*")]
     if len(found) != len(PART_PACKAGES):
-        raise ValueError(f"{name}: {len(found)} parts are installed, expected {len(PART_PACKAGES)}")
+        raise parts.Damaged(f"{name}: {len(found)} parts are installed, expected {len(PART_PACKAGES)}")
     return found, name, digest
 
 
@@ -144,8 +144,12 @@ def main():
     directory = pathlib.Path(sys.argv[1]).absolute()
     try:
         made = make(directory)
-    except (OSError, ValueError, ImportError) as error:
+    except (parts.Damaged, ImportError) as error:
+        sys.exit(f"get-model: {error}; remove {sys.prefix} and run again, to install the packages anew")
+    except (OSError, ValueError) as error:
         sys.exit(f"get-model: {error}")
+    except KeyboardInterrupt:
+        sys.exit("get-model: interrupted; run again, nothing half done is left")
     print(f"{directory}: " + ("made" if made else "is there already; nothing to do"))
 
 

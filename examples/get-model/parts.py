@@ -6,6 +6,10 @@ import pathlib
 BLOCK = 1 << 20
 
 
+class Damaged(ValueError):
+    """What is installed is not what was published."""
+
+
 def published_sums(path):
     """{file name: SHA-256} of a SHA256SUMS file."""
     sums = {}
@@ -29,5 +33,5 @@ def join(parts, target, digest):
     if found.hexdigest() != digest:
         size = target.stat().st_size
         target.unlink()
-        raise ValueError(f"{target.name}: the SHA-256 of its {len(parts)} parts ({size} bytes) is {found.hexdigest()}, "
-                         f"expected {digest}: a part is damaged")
+        raise Damaged(f"{target.name}: the SHA-256 of its {len(parts)} parts ({size} bytes) is {found.hexdigest()}, "
+                      f"expected {digest}: a part is damaged")

@@ -35,7 +35,7 @@ if command -v flock > /dev/null && ! flock -n 9; then
     fail "another get-model is at work in $build: wait for it and run again"
 fi
 
-if ! cmp -s "$here/requirements.txt" "$stamp"; then
+if ! cmp -s "$here/requirements.txt" "$stamp" || ! "$environment/bin/python" -c ''; then
     echo "Installing the packages of examples/get-model/requirements.txt into $environment (about 250 MB to download)"
     rm -f "$stamp"
     python3 -m venv "$environment" || fail "no virtual environment could be made: apt-get install python3-venv"
