@@ -139,6 +139,30 @@ def test_eval_scores_the_sequences_of_the_contract():
     refused(3, ["lp.npy", "--force"], "eval", "--model", "m", "--data", "a=t.npy", "--length", 16, "--per-token", "lp.npy")
 
 
+def test_sequences_that_begin_with_bos():
+    """What --bos scores is what a sequence written by hand with BOS in front gives; where a document begins nothing is scored."""
+    make_model("m")
+    stream = [2] + tokens(9) + [2] + tokens(14, seed=5)
+    write_npy("t.npy", stream)
+    out, _ = cpt("eval", "--model", "m", "--data", "t=t.npy", "--length", 8, "--bos", "--per-token", "all.npy", "--json")
+    assert json.loads(out)["tokens"] == 3 * 7 - 1
+    _, found = read_npy("all.npy")
+    for k in range(3):
+        piece = stream[7 * k:7 * k + 8]
+        write_npy("one.npy", [2] + piece)
+        cpt("eval", "--model", "m", "--data", "one.npy", "--length", 8, "--per-token", "one-out.npy", "--force")
+        _, expected = read_npy("one-out.npy")
+        assert found[8 * k] == 0.0
+        for i in range(1, 8):
+            close(found[8 * k + i], 0.0 if piece[i] == 2 else expected[i], 1e-5)
+    cpt("fisher", "--model", "m", "--data", "t.npy", "--length", 8, "--sequences", 3, "--batch", 1, "--bos", "--out", "f.safetensors")
+    train = ["train", "--model", "m", "--data", "t.npy", "--length", 8, "--batch", 3, "--steps", 1, "--lr", 0, "--bos", "--log", "l.jsonl"]
+    cpt(*train, "--out", "o")
+    steps = [json.loads(line) for line in open("l.jsonl", encoding="utf-8")]
+    close(steps[0]["loss"], json.loads(out)["nll"], 1e-6)
+    refused(2, ["sequences of at least 2 tokens"], "eval", "--model", "m", "--data", "t.npy", "--length", 1, "--bos")
+
+
 def test_eval_of_a_model_that_knows_nothing():
     make_model("flat", initializer_range=1e-9)
     write_npy("t.npy", tokens(65))
@@ -177,4 +201,4 @@ def test_fisher_command():
 if __name__ == "__main__":
     main([test_help_everywhere, test_wrong_command_line_is_named_with_the_remedy, test_wrong_files_are_named,
           test_init_is_reproducible_and_overwrites_nothing, test_plan_prints_the_table_and_takes_train_options,
-          test_products_are_named_and_refused_where_they_cannot_be_had, test_eval_scores_the_sequences_of_the_contract, test_eval_of_a_model_that_knows_nothing, test_fisher_command])
+          test_products_are_named_and_refused_where_they_cannot_be_had, test_eval_scores_the_sequences_of_the_contract, test_sequences_that_begin_with_bos, test_eval_of_a_model_that_knows_nothing, test_fisher_command])
