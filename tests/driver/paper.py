@@ -3,11 +3,13 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from xml.etree import ElementTree
 
 from harness import CPT, ROOT, TOKENIZER, close, cpt, main, make_model, read_bytes, write_npy
 
@@ -186,6 +188,56 @@ def test_interrupted_and_gone_on_with_gives_the_same():
     assert records_of("cut") == records_of("whole")
 
 
+def report(*arguments, code=0):
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "examples/paper/report.py"), "--table", "tiny.toml", *arguments, "pages"],
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, f"exit {done.returncode}, expected {code}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def numbers(text):
+    return [float(value) for value in re.findall(r"[-+]?\d+\.\d+", text)]
+
+
+def test_the_report_is_made_from_the_results_alone():
+    prepare()
+    study("tiny")
+    os.mkdir("pages")
+    names = ("about", "texts", "fishers", "relative", "methods", "best", "choices", "checks", "spreads")
+    with open("pages/README.md", "w", encoding="utf-8") as file:
+        file.write("Words.\n" + "".join(f"<!-- report: tiny {name} -->\nold\n<!-- end -->\n" for name in names) +
+                   "<!-- report: none about -->\n<!-- end -->\nMore words.\n")
+    report("--take", "tiny")
+    shutil.rmtree("tiny")
+    report("--check")
+    with open("pages/README.md", encoding="utf-8") as file:
+        page = file.read()
+    assert page.startswith("Words.\n<!-- report: tiny about -->\n|") and page.endswith("More words.\n") and "\nold\n" not in page
+    assert "<!-- report: none about -->\n(not run yet)\n<!-- end -->" in page
+    records = {record["run"]: record for record in results.read_lines("pages/tiny/results.jsonl")}
+    best = [record for record in records.values() if record["run"] in ("again-2", "again-3")]
+    row = next(line for line in page.splitlines() if line.startswith(("| EWC λ", "| **EWC λ")) and line.endswith("| 3 |"))
+    same = [record for record in records.values() if record["kind"] == "train" and record["values"]["lambda"] == best[0]["values"]["lambda"]]
+    mean = sum(record["final"]["old"]["perplexity"] for record in same) / 3
+    close(numbers(row.split("|", 2)[2])[0], mean, 1e-2 / mean)
+    for name in ("tradeoff", "course"):
+        picture = ElementTree.parse(f"pages/tiny/{name}.svg").getroot()
+        drawn = [float(value) for line in picture.iter("{http://www.w3.org/2000/svg}polyline") for value in re.split("[ ,]", line.get("points"))]
+        assert drawn and all(0 <= value <= float(picture.get("width")) for value in drawn)
+    with open("pages/README.md", "a", encoding="utf-8") as file:
+        file.write("And a last word.\n")
+    report("--check")
+    with open("pages/README.md", "w", encoding="utf-8") as file:
+        file.write(page.replace("| base |", "| basis |").replace("before training", "before", 1))
+    assert "README.md" in report("--check", code=1)
+
+
+def test_the_committed_pages_are_what_the_report_makes():
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "examples/paper/report.py"), "--check"], capture_output=True, text=True, timeout=60,
+                          check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_committed_results_count_only_when_asked_and_when_of_the_same_command():
     prepare()
     study("a", "--only", "base", "--only", "again-2")
@@ -261,7 +313,7 @@ def test_correlations_are_those_of_the_definition():
 
 
 if __name__ == "__main__":
-    main([test_a_study_is_made_once_and_repeats_itself, test_what_the_record_says_is_what_its_commands_do,
+    main([test_the_report_is_made_from_the_results_alone, test_the_committed_pages_are_what_the_report_makes, test_a_study_is_made_once_and_repeats_itself, test_what_the_record_says_is_what_its_commands_do,
           test_interrupted_and_gone_on_with_gives_the_same, test_committed_results_count_only_when_asked_and_when_of_the_same_command,
           test_a_second_runner_is_refused_and_a_failed_run_stops_only_what_needs_it, test_tables_that_cannot_be_run_are_refused,
           test_the_best_keeps_within_the_budget_or_has_the_smallest_sum, test_cut_token_files_do_not_overlap,
