@@ -3,8 +3,8 @@
 import html
 import math
 
-WIDTH, HEIGHT = 330, 250  # of a panel's frame
-LEFT, TOP, COLUMN, ROW = 70, 60, 440, 340  # of the first panel; from one to the next
+WIDTH, HEIGHT = 350, 280  # of a panel's frame
+LEFT, TOP, COLUMN, ROW = 70, 60, 460, 370  # of the first panel; from one to the next
 COLOURS = [("#222222", "#dddddd"), ("#c0392b", "#ec7063"), ("#2471a3", "#5dade2"), ("#1e8449", "#58d68d"), ("#b7950b", "#f4d03f"),
            ("#7d3c98", "#bb8fce"), ("#d35400", "#eb984e"), ("#117a65", "#48c9b0"), ("#839192", "#b2babb"), ("#a04000", "#dc7633"),
            ("#1a5276", "#7fb3d5"), ("#922b21", "#d98880")]
@@ -17,7 +17,7 @@ def style():
     return ("<style>text { fill: #222; stroke: none } .faint { fill: #666 } .paper { fill: #fff } .frame { stroke: #999; fill: none } "
             f".grid {{ stroke: #e2e2e2 }} polyline {{ fill: none; stroke-width: 1.8 }} .level {{ stroke: #888; stroke-dasharray: 5 4 }} {light}"
             "@media (prefers-color-scheme: dark) { text { fill: #ddd } .faint { fill: #aaa } .paper { fill: #161b22 } .frame { stroke: #777 } "
-            f".grid {{ stroke: #30363d }} {dark}}} .line {{ fill: none }}</style>")
+            f".grid {{ stroke: #30363d }} {dark}}} .line {{ fill: none }} .text {{ stroke: none }}</style>")
 
 
 def ticks(low, high, most=8):
@@ -29,6 +29,10 @@ def ticks(low, high, most=8):
         found = [value for value in found if any(math.isclose(value, m * 10.0 ** round(math.log10(value / m))) for m in coarse)]
     if len(found) >= 3:
         return found
+    return even_ticks(low, high)
+
+
+def even_ticks(low, high):
     step = 10.0 ** math.floor(math.log10((high - low) / 3))
     step *= next(m for m in (1, 2, 5, 10) if (high - low) / (m * step) <= 6)
     return [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
@@ -51,7 +55,7 @@ class Axis:
     def marks(self):
         if self.logarithmic:
             return ticks(math.exp(self.low), math.exp(self.high))
-        return [value for value in ticks(max(self.low, 0), self.high) if value >= 0]
+        return even_ticks(max(self.low, 0), self.high)
 
 
 def panel(number, columns, title, across, up, lines, levels=(), linear=False):
@@ -90,7 +94,7 @@ def panel(number, columns, title, across, up, lines, levels=(), linear=False):
             if label is not None:
                 out.append(f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="3" class="c{colour}"/>')
             if label:
-                out.append(f'<text x="{cx + 5:.1f}" y="{cy - 4:.1f}" font-size="9" class="faint">{html.escape(label)}</text>')
+                out.append(f'<text x="{cx + 5:.1f}" y="{cy - 4:.1f}" font-size="9" class="c{colour} text">{html.escape(label)}</text>')
     return out
 
 

@@ -48,8 +48,10 @@ def tradeoff(found):
     panels = []
     for old, new in zip(found.old, found.new):
         lines = []
-        for method in found.methods():
-            points = [(setting.perplexity(new), setting.perplexity(old), setting.label) for setting in found.line(method)]
+        for method in sorted(found.methods(), key=found.is_family, reverse=True):  # single points above the lines
+            several = len(found.of(method)) > 1
+            points = [(setting.perplexity(new), setting.perplexity(old), setting.label if several and setting.method == method else "")
+                      for setting in found.line(method)]
             lines.append((colour[method], points, found.is_family(method)))
         panels.append({"title": f"{summary.title(old)} against {summary.title(new)}", "across": f"{summary.title(new)}, perplexity",
                        "up": f"{summary.title(old)}, perplexity", "lines": lines, "levels": [(found.base(old), "before training")]})

@@ -7,6 +7,7 @@ import results
 from table import number
 
 NO_PENALTY = "no penalty"
+CHECK = NO_PENALTY + ", "  # how the methods of runs begin that only show what f32 products or the whole vocabulary do
 
 
 def title(text):
@@ -16,7 +17,7 @@ def title(text):
 
 def spread(values, form):
     """A mean, with the standard deviation over seeds where there are several."""
-    return form.format(mean(values)) + (f" ± {form.format(stdev(values))}" if len(values) > 1 else "")
+    return form.format(mean(values)) + (f" ± {form.replace('+', '').format(stdev(values))}" if len(values) > 1 else "")
 
 
 class Setting:
@@ -63,7 +64,7 @@ class Summary:
         self.table, self.records = table, records
         self.old, self.new = table.old(), table.new()
         self.failed = [record for record in records if record.get("failed")]
-        trained = [record for record in records if record["kind"] == "train" and not record.get("failed")]
+        trained = [record for record in records if record["kind"] == "train" and not record.get("failed") and not record["method"].startswith(CHECK)]
         self.usual_rate = table.defaults["rate"]
         groups = {}
         for record in trained:
@@ -74,10 +75,12 @@ class Summary:
         values, words = record["values"], []
         if "share" in values:
             words.append(f"{100 * values['share']:g} %")
+        if "budget" in values:
+            words.append(number(values["budget"]))
         if "lambda" in values:
             words.append(f"λ {number(values['lambda'])}")
         if values["rate"] != self.usual_rate:
-            words.append(f"rate {number(values['rate'])}")
+            words.append(("" if record["method"].endswith("rate") and "lambda" not in values else "rate ") + number(values["rate"]))
         return ", ".join(words)
 
     def record(self, name):
@@ -92,6 +95,14 @@ class Summary:
     def rise(self, setting, text):
         """How much the loss rose in training, as a share of the base's: one number a seed."""
         return [loss / self.base_loss(text) - 1 for loss in setting.losses(text)]
+
+    def learned(self, setting):
+        """How much of what no penalty learned of the first new text (nats a token) the setting learned: one number a seed, or none."""
+        if self.plain() is None:
+            return []
+        text = self.new[0]
+        gain = self.base_loss(text) - mean(self.plain().losses(text))
+        return [(self.base_loss(text) - loss) / gain for loss in setting.losses(text)]
 
     def methods(self):
         return list(dict.fromkeys(setting.method for setting in self.settings))

@@ -1,6 +1,6 @@
 """The tables of a study, as Markdown. Every function takes a Summary; report.py puts what it returns where the page names it."""
 
-from statistics import mean
+from statistics import mean, stdev
 
 from summary import spread, title
 from table import number
@@ -71,15 +71,16 @@ def fishers(found):
 def setting_row(found, setting, bold=False):
     name = f"{setting.method}{' ' if setting.label else ''}{setting.label}"
     cells = [spread(setting.perplexities(text), "{:.2f}") for text in [*found.old, *found.new]]
-    return (f"**{name}**" if bold else name, *cells, *(percent(found.rise(setting, text)) for text in found.old), setting.seeds())
+    return (f"**{name}**" if bold else name, *cells, *(percent(found.rise(setting, text)) for text in found.old),
+            spread([100 * value for value in found.learned(setting)], "{:.0f}") + " %" if found.learned(setting) else "", setting.seeds())
 
 
 def head(found):
-    return ("run", *(title(text) for text in [*found.old, *found.new]), *(f"loss of {title(text)}" for text in found.old), "seeds")
+    return ("run", *(title(text) for text in [*found.old, *found.new]), *(f"loss of {title(text)}" for text in found.old), f"learned of {title(found.new[0])}", "seeds")
 
 
 def base_row(found):
-    return ("before training", *(f"{found.base(text):.2f}" for text in [*found.old, *found.new]), *("" for _ in found.old), "")
+    return ("before training", *(f"{found.base(text):.2f}" for text in [*found.old, *found.new]), *("" for _ in found.old), "", "")
 
 
 def methods(found):
@@ -142,7 +143,6 @@ def spreads(found):
     several = [setting for setting in found.settings if setting.seeds() > 1]
     if not several:
         return MISSING
-    from statistics import stdev
     body = [(title(text), f"{mean(stdev(setting.losses(text)) for setting in several):.4f}", f"{max(stdev(setting.losses(text)) for setting in several):.4f}")
             for text in [*found.old, *found.new]]
     return rows(("standard deviation of the loss over seeds", "mean over settings", "largest"), body)
