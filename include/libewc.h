@@ -611,6 +611,73 @@ EWC_API void ewc_string_free(ewc_context *context, char *text);
 /* The optimizer's bias-corrected second moment as a rough Fisher (estimator ADAM_V). */
 EWC_API ewc_status ewc_fisher_from_trainer(ewc_trainer *trainer, ewc_fisher **fisher);
 
+/* ---- A budget for forgetting ------------------------------------------------------------------------------------------------ */
+
+/* Chooses lambda while a run goes on, so that the rise of the old text's loss, on a fixed probe of it and relative to its value before the
+ * first step, is within the budget at the end, with as small a penalty as that takes. Arithmetic only: it is told losses and says a lambda.
+ * A host with a loop of its own, or a model of its own (ewc_update_options.lambda), uses it like this (algorithm: docs/ewc.md):
+ *
+ *   for (step = ewc_trainer_steps(trainer);; step++) {
+ *       if (ewc_budget_due(budget, step)) {                evaluate the probe; ewc_trainer_penalty
+ *           ewc_budget_observe(budget, &observation, &lambda);
+ *           ewc_trainer_set_lambda(trainer, lambda);
+ *       }
+ *       if (step == steps) break;
+ *       ewc_trainer_step(...);
+ *   }
+ *   ewc_budget_describe(budget, &info);                    info.met */
+typedef struct ewc_budget ewc_budget;
+
+typedef struct ewc_budget_options {
+    size_t struct_size;
+    double budget;         /* allowed rise as a share of the first loss: 0.02 is 2 %; above 0; no default */
+    ewc_schedule schedule; /* of the run: what rate is left decides how a rise is met */
+    int64_t steps;         /* of the whole run */
+    int64_t every; /* steps between probes; 0 (default): a twentieth of the run. At both ends there are a few more */
+    double lambda; /* in force until the first probe after a step; absolute; default 0 */
+} ewc_budget_options;
+
+typedef struct ewc_budget_observation {
+    size_t struct_size;
+    int64_t step;    /* steps taken */
+    double old_loss; /* of the probe at the present weights: mean nats a token, always of the same tokens; above 0 */
+    double new_loss; /* of the step just taken; not read at step 0 */
+    double fisher_distance_squared; /* at the present weights: ewc_trainer_penalty, before ewc_trainer_set_lambda */
+} ewc_budget_observation;
+
+typedef enum ewc_budget_phase {
+    EWC_BUDGET_START = 0,  /* lambda from the quadratic model, calibrated by the probe */
+    EWC_BUDGET_COURSE = 1, /* feedback */
+    EWC_BUDGET_END = 2,    /* too little rate is left for that: lambda stays */
+    EWC_BUDGET_PULL = 3    /* last resort: the budget is overdrawn near the end, the anchor is held harder and harder */
+} ewc_budget_phase;
+EWC_API const char *ewc_budget_phase_name(ewc_budget_phase phase); /* "course"; "unknown" */
+
+/* As of the last observation. */
+typedef struct ewc_budget_info {
+    size_t struct_size;            /* set by the caller */
+    int64_t step, next_step;       /* observed at (-1: not yet), due at */
+    double first_loss, loss, rise; /* of the probe; rise = loss / first_loss - 1 */
+    double predicted_rise;         /* what lambda was chosen by */
+    double lambda;
+    ewc_budget_phase phase;
+    int met; /* rise <= budget */
+} ewc_budget_info;
+
+EWC_API void ewc_budget_options_default(ewc_budget_options *options);
+EWC_API ewc_status ewc_budget_create(ewc_context *context, const ewc_budget_options *options, ewc_budget **budget);
+EWC_API void ewc_budget_destroy(ewc_budget *budget);
+/* 1: the probe is to be evaluated before any further step, and observed. At step 0 and after the last step always. */
+EWC_API int ewc_budget_due(const ewc_budget *budget, int64_t step);
+/* Steps must rise, beginning with 0. *lambda: for the steps that follow, absolute. */
+EWC_API ewc_status ewc_budget_observe(ewc_budget *budget, const ewc_budget_observation *observation, double *lambda);
+EWC_API ewc_status ewc_budget_describe(const ewc_budget *budget, ewc_budget_info *info);
+/* The state as one line of text, to be kept with the training state, and back into a budget made with the same options: what follows has the
+ * bits of the uninterrupted run. text: room for EWC_BUDGET_TEXT bytes. */
+#define EWC_BUDGET_TEXT 512
+EWC_API ewc_status ewc_budget_write(const ewc_budget *budget, char *text, size_t bytes);
+EWC_API ewc_status ewc_budget_read(ewc_budget *budget, const char *text);
+
 /* ---- Memory, before it is taken -------------------------------------------------------------------------------------------- */
 
 typedef struct ewc_plan_options {

@@ -128,6 +128,10 @@ static parse_result read_number(const command_line *line, const option *entry, c
 {
     char *end = NULL;
     double number = strtod(value, &end);
+    if (entry->kind == OPTION_SHARE && end != value && strcmp(end, "%") == 0) {
+        number /= 100;
+        end++;
+    }
     if (end == value || *end) return wrong(line, "--%s takes a number, not '%s'", entry->name, value);
     if (!isfinite(number)) return wrong(line, "--%s must be finite, not '%s'", entry->name, value);
     if (number < entry->minimum) {
@@ -168,7 +172,8 @@ static parse_result read_value(const command_line *line, option *entry, const ch
     switch (entry->kind) {
     case OPTION_TEXT: *(const char **)entry->target = value; return PARSE_OK;
     case OPTION_INTEGER: return read_integer(line, entry, value);
-    case OPTION_NUMBER: return read_number(line, entry, value);
+    case OPTION_NUMBER:
+    case OPTION_SHARE: return read_number(line, entry, value);
     case OPTION_CHOICE: return read_choice(line, entry, value);
     case OPTION_LIST: return append(line, entry->target, value);
     case OPTION_FLAG: break;

@@ -18,6 +18,7 @@ typedef enum option_kind {
     OPTION_TEXT,    /* const char * */
     OPTION_INTEGER, /* int64_t, at least `minimum` */
     OPTION_NUMBER,  /* double, finite, at least `minimum` */
+    OPTION_SHARE,   /* the same, where 2% is 0.02 */
     OPTION_CHOICE,  /* int: index in `choices`, a NULL-terminated array */
     OPTION_LIST     /* option_list: every value up to the next option; may be given again */
 } option_kind;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "progress.h"
+#include "train_budget.h"
 #include "train_data.h"
 #include "train_state.h"
 #include "vocabulary.h"
@@ -27,6 +28,7 @@ typedef struct training {
     ewc_fisher *fisher;
     ewc_anchor *anchor;
     ewc_trainer *trainer;
+    train_budget budget;
     evaluation *evaluations;
     int64_t evaluation_count;
     int64_t first_token; /* BOS with --documents, else -1 */
@@ -82,7 +84,7 @@ static ewc_status add_penalty(training *t)
     if (status == EWC_OK && o->anchor_dtype != HELD_MAPPED)
         status = ewc_anchor_convert(t->anchor, o->anchor_dtype == HELD_BF16 ? EWC_BF16 : EWC_F32);
     if (status == EWC_OK)
-        status = ewc_trainer_add_anchor(t->trainer, t->anchor, t->fisher, o->lambda,
+        status = ewc_trainer_add_anchor(t->trainer, t->anchor, t->fisher, o->lambda < 0 ? 0 : o->lambda,
                                         o->relative ? EWC_LAMBDA_RELATIVE : EWC_LAMBDA_ABSOLUTE, 0);
     return status;
 }
@@ -98,14 +100,17 @@ static ewc_status make_trainer(training *t)
     return status == EWC_OK ? add_penalty(t) : status;
 }
 
-/* The run's description in the first line, then the evaluations before training, one a line: "NLL TOKENS NAME". */
+/* The run's description in the first line, then that of the budget with its state, if there is one, then the evaluations before training, one
+ * a line: "NLL TOKENS NAME". */
 static char *make_user_data(const training *t)
 {
-    size_t bytes = sizeof t->data.description + 2;
+    char budget[TRAIN_BUDGET_TEXT];
+    if (train_budget_write(&t->budget, budget) != CPT_OK) return NULL;
+    size_t bytes = sizeof t->data.description + sizeof budget + 2;
     for (int64_t i = 0; i < t->evaluation_count; i++) bytes += strlen(t->evaluations[i].name) + 80;
     char *text = malloc(bytes);
     if (text == NULL) return NULL;
-    size_t used = (size_t)snprintf(text, bytes, "%s\n", t->data.description);
+    size_t used = (size_t)snprintf(text, bytes, "%s\n%s", t->data.description, budget);
     for (int64_t i = 0; i < t->evaluation_count; i++) {
         const evaluation *e = &t->evaluations[i];
         used += (size_t)snprintf(text + used, bytes - used, "%a %lld %s\n", e->first.nll, (long long)e->first.tokens,
@@ -131,6 +136,14 @@ static void read_first_losses(training *t, const char *line)
     }
 }
 
+/* What make_user_data wrote behind the first line. */
+static int read_user_data(training *t, const char *line)
+{
+    int code = train_budget_resume(&t->budget, t->states, &line);
+    if (code == CPT_OK) read_first_losses(t, line);
+    return code;
+}
+
 static int resume(training *t)
 {
     char *saved = NULL;
@@ -151,7 +164,7 @@ static int resume(training *t)
         code = program_error(NAME, CPT_USAGE, "%s has %lld steps behind it already, more than --steps %lld", t->o->out,
                              (long long)done, (long long)t->o->steps);
     else
-        read_first_losses(t, saved + length + (saved[length] == '\n'));
+        code = read_user_data(t, saved + length + (saved[length] == '\n'));
     ewc_string_free(t->context, saved);
     return code;
 }
@@ -169,6 +182,8 @@ static int open_all(training *t)
     if (code != CPT_OK) return code;
     status = make_trainer(t);
     if (status != EWC_OK) return fail(t, status);
+    code = train_budget_open(&t->budget, t->o, t->context, t->model, t->trainer, t->fisher, t->first_token);
+    if (code != CPT_OK) return code;
     return t->o->resume ? resume(t) : CPT_OK;
 }
 
@@ -211,6 +226,14 @@ static int evaluate_all(training *t)
     return CPT_OK;
 }
 
+/* Evaluates the probe of --forget-budget, if that is due. */
+static int probe(training *t)
+{
+    ewc_status status = train_budget_probe(&t->budget, &t->log);
+    if (status == EWC_ERROR_CANCELLED) return interrupted(t);
+    return status == EWC_OK ? CPT_OK : fail(t, status);
+}
+
 static ewc_status take_step(training *t, ewc_step_statistics *s)
 {
     ewc_status status = train_data_fill(&t->data, ewc_trainer_steps(t->trainer));
@@ -242,16 +265,20 @@ static int run_steps(training *t)
     while (code == CPT_OK && done < o->steps) {
         ewc_step_statistics s = {.struct_size = sizeof s};
         if (program_interrupted()) return interrupted(t);
+        code = probe(t);
+        if (code != CPT_OK) return code;
         ewc_status status = take_step(t, &s);
         if (status == EWC_ERROR_CANCELLED) return interrupted(t);
         if (status != EWC_OK) return failed_step(t, status);
         done = s.step;
+        t->budget.new_loss = s.loss;
         log_step(t, &s);
         progress_update(&t->shown, done, s.tokens, s.loss);
         if (train_evaluation_due(o, done) && done < o->steps) code = evaluate_all(t);
         if (code == CPT_OK && o->save_every > 0 && done % o->save_every == 0 && done < o->steps) code = save_state(t);
     }
-    return code == CPT_OK ? evaluate_all(t) : code;
+    if (code == CPT_OK) code = evaluate_all(t);
+    return code == CPT_OK ? probe(t) : code;
 }
 
 static int finish(training *t)
@@ -260,6 +287,7 @@ static int finish(training *t)
     int code = save_state(t);
     if (code != CPT_OK) return code;
     ewc_status status = ewc_trainer_penalty(t->trainer, &sums);
+    if (status == EWC_OK) train_budget_log(&t->budget, &t->log);
     if (status == EWC_OK) train_log_end(&t->log, ewc_trainer_steps(t->trainer), &sums);
     if (status == EWC_OK) status = ewc_model_save(t->model, t->o->out, t->o->save_dtype == 0 ? EWC_BF16 : EWC_F32, 1);
     if (status != EWC_OK) return fail(t, status);
@@ -272,6 +300,7 @@ static int finish(training *t)
         const evaluation *e = &t->evaluations[i];
         printf("  %-20s perplexity %.4f -> %.4f\n", e->name, exp(e->first.nll), exp(e->last.nll));
     }
+    train_budget_report(&t->budget);
     return CPT_OK;
 }
 
@@ -306,6 +335,7 @@ static void close_all(training *t)
     }
     free(t->evaluations);
     train_data_close(&t->data);
+    train_budget_close(&t->budget);
     ewc_model_destroy(t->model);
     ewc_context_destroy(t->context);
     free(t->states);

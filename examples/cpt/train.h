@@ -9,7 +9,9 @@
 
 typedef struct train_options {
     const char *model, *fisher, *anchor, *log, *out;
-    option_list data, replay, vocabulary, evaluations, freeze;
+    option_list data, replay, vocabulary, evaluations, freeze, forget_probe;
+    int64_t forget_every, forget_sequences; /* 0: not given */
+    double forget_budget;                   /* < 0: not given */
     int64_t length, batch, accumulate, steps, warmup, decay, evaluate_every, save_every, seed, threads;
     double rate, final_ratio, beta1, beta2, epsilon, weight_decay, clip, lambda,
         replay_share; /* lambda, replay_share < 0: not given */
@@ -21,7 +23,7 @@ typedef struct train_options {
 /* How Fisher and anchor are held: mapped in the type of their files, or in memory. */
 enum { HELD_MAPPED, HELD_BF16, HELD_F32 };
 
-enum { TRAIN_OPTION_COUNT = 45 };
+enum { TRAIN_OPTION_COUNT = 49 };
 
 /* Fills defaults and the table (TRAIN_OPTION_COUNT entries). */
 void train_options_table(train_options *o, option *table);
@@ -34,7 +36,10 @@ int64_t train_sequences(const train_options *o);
 /* Whether the data sets are evaluated after that many steps: before the first, by --eval-every and after the last. */
 bool train_evaluation_due(const train_options *o, int64_t steps_done);
 
-/* JSON lines: a step, an evaluation, the end. */
+/* The type of the line of a probe of --forget-budget. */
+#define TRAIN_LOG_PROBE "forget_probe"
+
+/* JSON lines: a step, an evaluation, a probe and what came of the budget, the end. */
 typedef struct train_log {
     FILE *file;          /* NULL: none */
     bool evaluate_first; /* the steps that the run begins with are evaluated, and the log does not have that whole */

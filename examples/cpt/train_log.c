@@ -51,11 +51,13 @@ static bool is_evaluation_of(const char *line, int64_t step, const char *data_se
 }
 
 /* Whether a resumed run that has taken `done` steps has the line behind it: it is of one of those steps, and not what
- * only the end of a run writes. */
+ * only the end of a run writes. A probe after just those steps comes last of them, and is written again. */
 static bool is_kept(const char *line, int64_t done)
 {
     long long step = step_of(line);
-    return step >= 0 && step <= done && strstr(line, "\"type\": \"end\"") == NULL;
+    if (strstr(line, "\"type\": \"" TRAIN_LOG_PROBE "\"") != NULL) return step >= 0 && step < done;
+    return step >= 0 && step <= done && strstr(line, "\"type\": \"end\"") == NULL &&
+           strstr(line, "\"type\": \"forget_budget\"") == NULL;
 }
 
 /* Bytes of the log that a run resumed after `done` steps keeps. An evaluation after just those steps is kept where all of

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "train.h"
+#include "train_budget.h"
 #include "vocabulary.h"
 
 static const char *const schedules[] = {"constant", "linear", "cosine", "wsd", NULL};
@@ -24,6 +25,7 @@ static void set_defaults(train_options *o)
     o->epsilon = 1e-8;
     o->recompute = EWC_RECOMPUTE_ELEMENTWISE;
     o->lambda = -1;
+    o->forget_budget = -1;
     o->replay_share = -1;
 }
 
@@ -65,6 +67,15 @@ void train_options_table(train_options *o, option *table)
         {"relative", OPTION_FLAG, &o->relative, NULL, "lambda is relative: divided by the Fisher's mean", NULL, 0,
          false, false},
         {"l2", OPTION_FLAG, &o->l2, NULL, "plain L2 to the anchor instead of a Fisher", NULL, 0, false, false},
+        {"forget-budget", OPTION_SHARE, &o->forget_budget, "SHARE",
+         "choose lambda on the way, so that the loss of --forget-probe rises by no more at the end: 2%", NULL, 0, false,
+         false},
+        {"forget-probe", OPTION_LIST, &o->forget_probe, "OLD.npy...", "token files of old text to measure that on",
+         NULL, 0, false, false},
+        {"forget-every", OPTION_INTEGER, &o->forget_every, "N",
+         "steps between probes (default: a twentieth of the run)", NULL, 1, false, false},
+        {"forget-sequences", OPTION_INTEGER, &o->forget_sequences, "K", "sequences of a probe (default 16)", NULL, 1,
+         false, false},
         {"penalty", OPTION_CHOICE, &o->penalty, NULL, "how the penalty enters the step (docs/ewc.md)", penalties, 0,
          false, false},
         {"anchor", OPTION_TEXT, &o->anchor, "DIR", "model that the penalty pulls to (default: --model)", NULL, 0, false,
@@ -107,6 +118,7 @@ void train_options_free(train_options *o)
     option_list_free(&o->vocabulary);
     option_list_free(&o->evaluations);
     option_list_free(&o->freeze);
+    option_list_free(&o->forget_probe);
 }
 
 int64_t train_sequences(const train_options *o)
@@ -142,8 +154,9 @@ int train_options_check(const char *command, const train_options *o)
         return program_error(command, CPT_USAGE, "--fisher and --l2 exclude each other: leave one");
     if (o->lambda > 0 && o->fisher == NULL && !o->l2)
         return program_error(command, CPT_USAGE, "--lambda needs --fisher F.safetensors (or --l2)");
-    if ((o->fisher != NULL || o->l2) && o->lambda < 0)
-        return program_error(command, CPT_USAGE, "%s needs --lambda L, the strength of the penalty (0: none)",
+    if ((o->fisher != NULL || o->l2) && o->lambda < 0 && o->forget_budget < 0)
+        return program_error(command, CPT_USAGE,
+                             "%s needs --lambda L, the strength of the penalty (0: none), or --forget-budget SHARE",
                              o->fisher != NULL ? "--fisher" : "--l2");
     if (o->anchor != NULL && o->fisher == NULL && !o->l2)
         return program_error(command, CPT_USAGE, "--anchor needs --fisher F.safetensors (or --l2) and --lambda L");
@@ -152,6 +165,8 @@ int train_options_check(const char *command, const train_options *o)
     if (o->anchor_dtype != HELD_MAPPED && o->fisher == NULL && !o->l2)
         return program_error(command, CPT_USAGE, "--anchor-dtype needs --fisher F.safetensors (or --l2)");
     if (o->relative && o->fisher == NULL) return program_error(command, CPT_USAGE, "--relative needs --fisher");
+    int code = train_budget_check(command, o);
+    if (code != CPT_OK) return code;
     if (o->resume && o->force)
         return program_error(command, CPT_USAGE, "--resume and --force exclude each other: leave one");
     if (o->warmup > o->steps)

@@ -1,0 +1,178 @@
+"""ewc-cpt train --forget-budget: budgets kept by the bundled model, log, resuming, a budget that cannot be kept, refusals."""
+
+import glob
+import os
+import signal
+import subprocess
+import time
+
+from harness import CPT, ROOT, TOKENIZER, cpt, main, make_model, read_bytes, read_log, refused, tokens, write_npy
+
+LENGTH, BATCH = 8, 2
+
+
+def prepare():
+    """A tiny model that knows the old text, and its Fisher; old and new text share no token: learning the new one makes the old one worse."""
+    make_model("random")
+    write_npy("old.npy", tokens(400, seed=9, vocabulary=50))
+    cpt("train", "--model", "random", "--data", "old.npy", "--length", LENGTH, "--batch", 8, "--steps", 60, "--lr", 1e-2, "--quiet",
+        "--save-dtype", "f32", "--out", "m")
+    write_npy("new.npy", [46 + token for token in tokens(400, vocabulary=50)])
+    cpt("fisher", "--model", "m", "--data", "old.npy", "--length", LENGTH, "--sequences", 40, "--batch", 5, "--out", "f.safetensors")
+
+
+def command(out, *more, steps=40, budget="5%"):
+    return ["train", "--model", "m", "--fisher", "f.safetensors", "--data", "new.npy", "--length", LENGTH, "--batch", BATCH, "--steps", steps,
+            "--lr", 3e-3, "--quiet", "--threads", 1, "--save-dtype", "f32", "--log", out + ".jsonl", "--out", out, "--forget-budget", budget,
+            "--forget-probe", "old.npy", *more]
+
+
+def of_type(log, kind):
+    return [entry for entry in log if entry["type"] == kind]
+
+
+def test_the_bundled_model_keeps_its_budgets_and_learns_more_with_larger_ones():
+    model = os.path.join(ROOT, "examples/demo/model")
+    for name, files in (("old", ["docs/ewc.md", "README.md"]), ("new", ["lib/train/step.c", "lib/train/state.c"])):
+        with open(name + ".txt", "w", encoding="utf-8") as out:
+            for file in files:
+                with open(os.path.join(ROOT, file), encoding="utf-8") as source:
+                    out.write(source.read())
+        cpt("tokenize", "--tokenizer", TOKENIZER, "--out", name + ".npy", name + ".txt")
+    sizes = ["--length", 48, "--batch", 4, "--steps", 40, "--lr", 2e-3, "--schedule", "cosine", "--warmup", 4, "--beta2", 0.99, "--clip", 1,
+             "--quiet", "--threads", 1]
+    # What the model is to keep it must know first.
+    cpt("train", "--model", model, "--data", "old.npy", *sizes, "--out", "m")
+    cpt("fisher", "--model", "m", "--data", "old.npy", "--length", 48, "--sequences", 48, "--batch", 8, "--threads", 1, "--out", "f.safetensors")
+    losses, lambdas = [], []
+    for budget in (0.01, 0.05, 0.2):
+        out, _ = cpt("train", "--model", "m", "--fisher", "f.safetensors", "--data", "new.npy", *sizes, "--eval", "new=new.npy", "--forget-budget", budget,
+                     "--forget-probe", "old.npy", "--log", f"{budget}.jsonl", "--out", f"o{budget}")
+        log = read_log(f"{budget}.jsonl")
+        end = of_type(log, "forget_budget")[0]
+        assert end["met"] is True and end["rise"] <= budget and (budget < 0.05 or end["rise"] > 0.4 * budget), end
+        assert "met; lambda" in out and "NOT" not in out
+        losses.append(of_type(log, "eval")[-1]["nll"])
+        lambdas.append(end["lambda"])
+    assert losses[0] > losses[1] > losses[2] and lambdas[0] > lambdas[1] > lambdas[2], (losses, lambdas)
+
+
+def test_probes_and_the_lambda_of_every_step_are_in_the_log():
+    prepare()
+    cpt(*command("o", "--forget-every", 10, "--forget-sequences", 7))
+    log = read_log("o.jsonl")
+    probes, steps, end = of_type(log, "forget_probe"), of_type(log, "step"), of_type(log, "forget_budget")
+    assert [p["step"] for p in probes][:6] == [0, 1, 2, 4, 8, 16] and probes[-1]["step"] == 40
+    assert probes[0]["lambda"] == LENGTH  # a sequence has so many scored tokens
+    in_force = {p["step"]: p["lambda"] for p in probes}
+    for step in steps:
+        last = max(s for s in in_force if s < step["step"])
+        assert step["lambda"] == in_force[last], step
+    assert len(end) == 1 and log[-2] == end[0] and log[-1]["type"] == "end"
+    assert end[0]["first_nll"] == probes[0]["nll"] and end[0]["nll"] == probes[-1]["nll"]
+    # Seven of the 49 sequences, evenly: numbers 0, 7, 14 ...
+    ids = tokens(400, seed=9, vocabulary=50)
+    chosen = [write_npy(f"{k}.npy", ids[7 * k * LENGTH:(7 * k + 1) * LENGTH + 1]) for k in range(7)]
+    out, _ = cpt("eval", "--model", "m", "--length", LENGTH, "--json", "--data", *chosen)
+    nll = [float(line.split('"nll": ')[1].split(",")[0]) for line in out.splitlines()]
+    assert abs(sum(nll) / 7 - probes[0]["nll"]) < 1e-6
+
+
+def test_lambda_is_where_to_begin_and_l2_has_no_other():
+    prepare()
+    cpt(*command("o", "--lambda", 3, "--relative"))
+    cpt(*command("p", "--lambda", 3))
+    first = [of_type(read_log(name + ".jsonl"), "forget_probe")[0]["lambda"] for name in "op"]
+    assert first[0] > 30 and first[1] == 3, first
+    arguments = command("l2", "--l2")
+    del arguments[3:5]
+    cpt(*arguments)
+    log = read_log("l2.jsonl")
+    assert of_type(log, "forget_probe")[0]["lambda"] == 0 and of_type(log, "forget_budget")[0]["met"]
+
+
+def newest_step(out):
+    """Of the training states that are whole; -1: none."""
+    names = [os.path.basename(path) for path in glob.glob(out + "/training-state/step-*")]
+    return max((int(name[5:]) for name in names if name[5:].isdigit()), default=-1)
+
+
+def test_a_run_killed_again_and_again_is_the_uninterrupted_one():
+    prepare()
+    options = ["--schedule", "linear", "--order", "shuffle", "--eval", "old=old.npy", "--eval-every", 8, "--forget-every", 3]
+    cpt(*command("whole", *options, steps=40))
+    arguments = [CPT, *map(str, command("cut", *options, "--save-every", 1, steps=40))]
+    kills = 0
+    for number in range(20):
+        more = ["--resume"] if number > 0 else []
+        with subprocess.Popen(arguments + more, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            seen = newest_step("cut")
+            until = time.monotonic() + 20
+            while process.poll() is None and time.monotonic() < until:
+                if newest_step("cut") > seen + number % 3 + 1:
+                    process.send_signal(signal.SIGKILL if number % 2 else signal.SIGINT)
+                    kills += 1
+                    break
+        if process.returncode == 0:
+            break
+    assert process.returncode == 0 and kills > 3, (process.returncode, kills)
+    assert read_bytes("cut/model.safetensors") == read_bytes("whole/model.safetensors")
+    assert read_log("cut.jsonl") == read_log("whole.jsonl")
+    # A run that has ended and is resumed says the same again.
+    cpt(*arguments[1:], "--resume")
+    assert read_log("cut.jsonl") == read_log("whole.jsonl")
+
+
+def test_another_budget_or_probe_is_not_resumed():
+    prepare()
+    cpt(*command("o"))
+    refused(3, ["saved run", "--forget-budget 0.05", "0.06"], *command("o", "--resume", budget="6%"))
+    refused(3, ["saved run", "3 sequences"], *command("o", "--resume", "--forget-sequences", 3))
+    plain = command("o", "--resume", "--lambda", 0)
+    at = plain.index("--forget-budget")
+    del plain[at:at + 4]
+    refused(3, ["saved run", "no --forget-budget"], *plain)
+    plain.remove("--resume")
+    plain += ["--force"]
+    cpt(*plain)
+    refused(3, ["saved run had no --forget-budget"], *command("o", "--resume", "--lambda", 0))
+
+
+def test_a_budget_that_cannot_be_kept_is_said_to_be_so():
+    prepare()
+    # In the gradient form weights jitter about their anchor by the learning rate, whatever lambda is.
+    out, error = cpt(*command("o", "--penalty", "gradient", budget="0.0001%"))
+    end = of_type(read_log("o.jsonl"), "forget_budget")[0]
+    assert end["met"] is False and end["rise"] > 1e-6
+    assert "NOT met" in out and "budget was not met" in error and os.path.exists("o/model.safetensors")
+
+
+def test_shares_and_wrong_options():
+    prepare()
+    for one, other in (("5%", "0.05"), ("0.5%", "5e-3")):
+        cpt(*command("a", "--force", budget=one))
+        cpt(*command("b", "--force", budget=other))
+        assert read_bytes("a/model.safetensors") == read_bytes("b/model.safetensors")
+    for budget in ("0", "2", "101%"):
+        refused(2, ["--forget-budget", "share"], *command("x", budget=budget))
+    for budget in ("-1", "x", "5%%"):
+        refused(2, ["--forget-budget"], *command("x", budget=budget))
+    arguments = command("x")
+    refused(2, ["--forget-probe"], *arguments[:-2])
+    refused(2, ["--fisher"], *(arguments[:3] + arguments[5:]))
+    for option, value in (("--forget-probe", "old.npy"), ("--forget-every", "2"), ("--forget-sequences", "2")):
+        refused(2, [option, "--forget-budget"], *(arguments[:-4] + ["--lambda", 1, option, value]))
+    cpt("plan", *[argument for argument in command("x")[1:] if argument != "--quiet"])
+    write_npy("far.npy", [3, 4, 5, 999] * 10, "<i4")
+    refused(3, ["far.npy", "999"], *(arguments[:-1] + ["far.npy"]))
+
+
+main([
+    test_the_bundled_model_keeps_its_budgets_and_learns_more_with_larger_ones,
+    test_probes_and_the_lambda_of_every_step_are_in_the_log,
+    test_lambda_is_where_to_begin_and_l2_has_no_other,
+    test_a_run_killed_again_and_again_is_the_uninterrupted_one,
+    test_another_budget_or_probe_is_not_resumed,
+    test_a_budget_that_cannot_be_kept_is_said_to_be_so,
+    test_shares_and_wrong_options,
+])
