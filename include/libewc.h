@@ -691,6 +691,7 @@ typedef struct ewc_plan_options {
     int anchor;                     /* 0 none, 1 snapshot (f32), 2 mapped, 3 in memory in anchor_dtype */
     ewc_dtype anchor_dtype;         /* of the mapped files, or in memory; default BF16 */
     ewc_dtype moments_dtype;        /* as in ewc_trainer_options; default F32 */
+    int64_t vocabulary;             /* tokens of a model of listed ones (ewc_model_load_vocabulary); 0 (default): all */
 } ewc_plan_options;
 
 typedef struct ewc_plan {

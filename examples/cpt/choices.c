@@ -28,7 +28,9 @@ typedef struct held_item {
 typedef struct evaluation {
     const choices_options *options;
     ewc_context *context;
-    ewc_model *model;
+    ewc_model *model; /* NULL: tokens are only marked, in listed[vocab] */
+    uint8_t *listed;
+    int64_t vocab;
     char *name;
     const char *path;
     tokenizer *tokenizer;
@@ -227,8 +229,7 @@ static int score_each(evaluation *e, const ewc_choice_item *items, double *score
     return CPT_OK;
 }
 
-/* Scores what is held, and holds nothing. */
-static int flush(evaluation *e)
+static int score_held(evaluation *e)
 {
     ewc_choice_item items[MOST_ITEMS];
     double *scores = malloc((size_t)(e->choices + 1) * sizeof *scores), *next = scores;
@@ -249,9 +250,38 @@ static int flush(evaluation *e)
         code = count_item(e, &e->held[i], next);
         next += e->held[i].choices;
     }
+    free(scores);
+    return code;
+}
+
+static int mark_item(evaluation *e, const held_item *item)
+{
+    for (int64_t k = 0; k < item->choices; k++) {
+        for (int64_t t = 0; t < item->prefix_length + item->lengths[k]; t++) {
+            int32_t id = item->whole[k][t];
+            if (id < 0 || id >= e->vocab)
+                return program_error(e->options->command, CPT_INPUT,
+                                     "%s: line %lld: expected token ids from 0 to %lld, found %d", e->path,
+                                     (long long)item->line, (long long)(e->vocab - 1), (int)id);
+            e->listed[id] = 1;
+        }
+    }
+    return CPT_OK;
+}
+
+static int mark_held(evaluation *e)
+{
+    int code = CPT_OK;
+    for (int64_t i = 0; i < e->count && code == CPT_OK; i++) code = mark_item(e, &e->held[i]);
+    return code;
+}
+
+/* Scores or marks what is held, and holds nothing. */
+static int flush(evaluation *e)
+{
+    int code = e->model != NULL ? score_held(e) : mark_held(e);
     for (int64_t i = 0; i < e->count; i++) item_free(&e->held[i]);
     e->count = e->tokens = e->choices = 0;
-    free(scores);
     return code;
 }
 
@@ -292,20 +322,44 @@ static void print_result(const evaluation *e)
     json_end(&writer);
 }
 
-int evaluate_choices(const choices_options *options, ewc_context *context, ewc_model *model, const char *argument)
+static evaluation *evaluation_make(const choices_options *options, ewc_context *context)
 {
     evaluation *e = calloc(1, sizeof *e);
-    if (e == NULL) return program_error(options->command, CPT_OTHER, "out of memory");
+    if (e == NULL) return NULL;
     e->options = options;
     e->context = context;
+    return e;
+}
+
+static void evaluation_free(evaluation *e)
+{
+    for (int64_t i = 0; i < e->count; i++) item_free(&e->held[i]);
+    tokenizer_close(e->tokenizer);
+    free(e->name);
+    free(e);
+}
+
+int mark_choices(const choices_options *options, ewc_context *context, const char *path, int64_t vocab, uint8_t *listed)
+{
+    evaluation *e = evaluation_make(options, context);
+    if (e == NULL) return program_error(options->command, CPT_OTHER, "out of memory");
+    e->path = path;
+    e->vocab = vocab;
+    e->listed = listed;
+    int code = read_all(e);
+    evaluation_free(e);
+    return code;
+}
+
+int evaluate_choices(const choices_options *options, ewc_context *context, ewc_model *model, const char *argument)
+{
+    evaluation *e = evaluation_make(options, context);
+    if (e == NULL) return program_error(options->command, CPT_OTHER, "out of memory");
     e->model = model;
     int code = split_name(argument, &e->name, &e->path) ? read_all(e) : no_memory(e);
     if (code == CPT_OK && e->items == 0)
         code = program_error(options->command, CPT_INPUT, "%s: expected at least one line, found none", e->path);
     if (code == CPT_OK) print_result(e);
-    for (int64_t i = 0; i < e->count; i++) item_free(&e->held[i]);
-    tokenizer_close(e->tokenizer);
-    free(e->name);
-    free(e);
+    evaluation_free(e);
     return code;
 }

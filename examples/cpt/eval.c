@@ -87,7 +87,8 @@ static int run(ewc_context *context, const eval_options *o)
     value_list list = {0};
     if (o->per_token != NULL && !o->force && path_exists(o->per_token))
         return program_error(NAME, CPT_INPUT, "%s exists: give --force to overwrite it", o->per_token);
-    int code = load_model(NAME, context, o->model, &o->vocabulary, false, &model);
+    const vocabulary_source source = {&o->vocabulary, o->model, o->tokenizer};
+    int code = load_model(NAME, context, &source, false, &model);
     if (code != CPT_OK) return code;
     ewc_status status = ewc_model_get_config(model, &config);
     if (status != EWC_OK) code = program_fail(NAME, context, status);

@@ -61,7 +61,8 @@ static int run(ewc_context *context, const fisher_options *o)
     batch_room room = {0};
     if (!o->force && path_exists(o->out))
         return program_error(NAME, CPT_INPUT, "%s exists: give --force to overwrite it, or another --out", o->out);
-    int code = load_model(NAME, context, o->model, &o->vocabulary, o->quiet, &model);
+    const vocabulary_source source = {&o->vocabulary, o->model, NULL};
+    int code = load_model(NAME, context, &source, o->quiet, &model);
     if (code != CPT_OK) return code;
     ewc_status status = ewc_model_get_config(model, &config);
     if (status != EWC_OK) code = program_fail(NAME, context, status);

@@ -71,10 +71,11 @@ static int run(ewc_context *context, const train_options *o, bool as_json)
     if (o->anchor_dtype == HELD_F32) options.anchor_dtype = EWC_F32;
     ewc_status status = ewc_model_config_read(context, o->model, &config);
     if (status == EWC_OK && o->vocabulary.count > 0) {
+        const vocabulary_source source = {&o->vocabulary, o->model, NULL};
         vocabulary v = {0};
-        int code = vocabulary_make(NAME, context, &config, &o->vocabulary, &v);
+        int code = vocabulary_make(NAME, context, &config, &source, &v);
         if (code != CPT_OK) return code;
-        config.vocab_size = v.count;
+        options.vocabulary = v.count;
         vocabulary_free(&v);
     }
     if (status == EWC_OK) status = ewc_plan_memory(context, &config, &options, &plan);

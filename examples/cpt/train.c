@@ -172,7 +172,8 @@ static int resume(training *t)
 static int open_all(training *t)
 {
     ewc_model_config config;
-    int code = load_model(NAME, t->context, t->o->model, &t->o->vocabulary, t->o->quiet, &t->model);
+    const vocabulary_source source = {&t->o->vocabulary, t->o->model, NULL};
+    int code = load_model(NAME, t->context, &source, t->o->quiet, &t->model);
     if (code != CPT_OK) return code;
     ewc_status status = ewc_model_get_config(t->model, &config);
     if (status != EWC_OK) return fail(t, status);

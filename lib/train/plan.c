@@ -54,6 +54,9 @@ static ewc_status check_options(ewc_context *ctx, const ewc_model_config *config
         if (o->layer_recompute[l] > EWC_RECOMPUTE_LAYER)
             return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "layer_recompute[%lld]: expected 0 to 3, found %d", (long long)l,
                              (int)o->layer_recompute[l]);
+    if (o->vocabulary < 0 || o->vocabulary > config->vocab_size)
+        return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "vocabulary: expected 0 (all) to %lld tokens, found %lld",
+                         (long long)config->vocab_size, (long long)o->vocabulary);
     if (o->fisher < 0 || o->fisher > 2)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "fisher: expected 0, 1 or 2, found %d", o->fisher);
     if (o->anchor < 0 || o->anchor > 3)
@@ -62,6 +65,14 @@ static ewc_status check_options(ewc_context *ctx, const ewc_model_config *config
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "moments_dtype: expected EWC_F32 or EWC_BF16, found %d",
                          (int)o->moments_dtype);
     return EWC_OK;
+}
+
+/* What a list of tokens adds: the maps between ids and rows, and a mapped anchor's rows, which are copied. */
+static void add_vocabulary(const ewc_model_config *whole, const ewc_plan_options *o, ewc_plan *plan)
+{
+    if (o->vocabulary == 0 || o->vocabulary == whole->vocab_size) return;
+    plan->library_bytes += (whole->vocab_size + o->vocabulary) * (int64_t)sizeof(int32_t);
+    if (o->anchor == 2) plan->mapped_bytes -= element_bytes(o->anchor_dtype) * o->vocabulary * whole->hidden_size;
 }
 
 static void add_up(ewc_plan *plan)
@@ -85,6 +96,8 @@ ewc_status ewc_plan_memory(ewc_context *context, const ewc_model_config *config,
     config = &shape;
     options = &taken;
     EWCI_TRY(check_options(context, config, options));
+    ewc_model_config whole = shape;
+    if (options->vocabulary > 0) shape.vocab_size = options->vocabulary;
     ewci_layout layout;
     EWCI_TRY(ewci_layout_create(context, config, &layout));
     ewc_plan plan = {.struct_size = sizeof plan, .parameters = layout.parameters};
@@ -106,6 +119,7 @@ ewc_status ewc_plan_memory(ewc_context *context, const ewc_model_config *config,
     ewc_context_info info = {.struct_size = sizeof info};
     EWCI_TRY(ewc_context_describe(context, &info));
     plan.library_bytes = LIBRARY_BYTES + (context->threads - 1) * THREAD_BYTES + info.products_bytes;
+    add_vocabulary(&whole, options, &plan);
     add_up(&plan);
     plan.available_bytes = info.memory_available_bytes;
     return ewci_sized_give(context, "plan", out, &plan, sizeof plan);

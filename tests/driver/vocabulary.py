@@ -2,9 +2,10 @@
 
 import json
 import os
+import shutil
 import struct
 
-from harness import CONFIG, close, cpt, main, make_model, read_bytes, read_log, read_npy, refused, write_npy
+from harness import CONFIG, ROOT, cpt, main, make_model, read_bytes, read_log, read_npy, refused, write_npy
 
 LENGTH, HIDDEN, VOCABULARY = 8, CONFIG["hidden_size"], CONFIG["vocab_size"]
 TABLE = "model.embed_tokens.weight"
@@ -130,6 +131,42 @@ def test_multiple_choice_is_that_of_the_cut_model():
     refused_with = cpt("eval", "--model", "m", "--choices", "q=q.jsonl", *FROM, code=3)[1]
     for word in ("q.jsonl: line 6", "choice 0, token 0", "token 4 is not among", f"{len(LISTED)} of {VOCABULARY}", "--vocab-from"):
         assert word in refused_with, refused_with
+
+
+def write_choices(path, *items):
+    with open(path, "w", encoding="utf-8") as file:
+        for prefix, *choices in items:
+            file.write(json.dumps({"prefix": prefix, "choices": choices, "answer": 0}) + "\n")
+
+
+def parameters(model, *more):
+    return json.loads(cpt("plan", "--model", model, "--batch", 1, "--length", 8, "--json", *more)[0])["parameters"]
+
+
+def test_tokens_of_multiple_choice_items_can_be_listed():
+    prepare()
+    write_npy("few.npy", [2, 5, 6])
+    write_choices("q.jsonl", ([2, 8], [9, 10], [11]), ([2], [12], [8]))
+    fewer = parameters("m") - parameters("m", "--vocab-from", "few.npy", "q.jsonl")
+    assert fewer == (VOCABULARY - len({0, 1, 2, 5, 6, 8, 9, 10, 11, 12})) * HIDDEN
+    out, _ = cpt("eval", "--model", "m", "--choices", "q=q.jsonl", "--vocab-from", "q.jsonl", "--json")
+    assert len(out.splitlines()) == 3
+    write_choices("high.jsonl", ([2], [12], [8, VOCABULARY]))
+    refused(3, ["high.jsonl: line 1", "from 0 to 96", "found 97"], "eval", "--model", "m", "--choices", "q=q.jsonl", "--vocab-from", "high.jsonl")
+
+
+def test_items_of_text_are_listed_by_the_models_tokenizer():
+    model = os.path.join(ROOT, "examples/demo/model")
+    write_choices("q.jsonl", ("The capital of Lithuania is", " Vilnius", " Warsaw"), ("Two and two are", " four", " five"))
+    write_npy("few.npy", [2, 5, 6])
+    arguments = ["eval", "--model", model, "--choices", "q=q.jsonl", "--vocab-from", "few.npy"]
+    assert "2 items" in cpt(*arguments, "q.jsonl")[0]
+    refused(3, ["q.jsonl: line 1", "is not among"], *arguments)
+    with open(model + "/config.json", encoding="utf-8") as file:
+        hidden = json.load(file)["hidden_size"]
+    assert parameters(model) - parameters(model, "--vocab-from", "q.jsonl") > 4000 * hidden
+    shutil.copy(model + "/config.json", "config.json")
+    refused(3, ["q.jsonl: line 1 has text", "tokenizer.model"], "plan", "--model", "config.json", "--batch", 1, "--length", 8, "--vocab-from", "q.jsonl")
 
 
 def test_the_loss_is_lower_and_less_so_the_longer_the_list():

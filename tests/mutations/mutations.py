@@ -29,6 +29,7 @@ ESTIMATE = "lib/train/fisher_estimate.c"
 CONVERT, DRAWS, UPDATE_CALL = "lib/core/convert.h", "lib/cpu/kernels/rounding.h", "lib/cpu/update.c"
 ROUNDING, MOMENTS = "ops/test_update_rounding", "train/test_moments"
 SAFETENSORS = "lib/io/safetensors.c"
+VOCABULARY, CHECKPOINT, LISTED = "lib/model/vocabulary.c", "lib/model/checkpoint.c", "api/test_vocabulary"
 FORWARD, BACKWARD, HEAD = "lib/model/forward.c", "lib/model/backward.c", "lib/model/head.c"
 
 MUTATIONS = [
@@ -309,6 +310,26 @@ MUTATIONS = [
              ("ops/test_attention_prefix",)),
     Mutation("prefix: documents of different ones together", PREFIX, "a->prefix_start[i] == a->prefix_start[first] && a->prefix_end[i] == a->prefix_end[first]", "true",
              ("ops/test_attention_prefix",)),
+    # ---- listed tokens
+    Mutation("vocabulary: targets stay ids of the checkpoint", VOCABULARY, "targets[i] = batch->targets[i] < 0 ? -1 : rows[batch->targets[i]];",
+             "targets[i] = batch->targets[i];", (LISTED,)),
+    Mutation("vocabulary: inputs stay ids of the checkpoint", VOCABULARY, "tokens[i] = rows[batch->tokens[i]];", "tokens[i] = batch->tokens[i];",
+             (LISTED,)),
+    Mutation("vocabulary: the first rows of the table are taken", CHECKPOINT, "(size_t)v->ids[i] * row.bytes", "(size_t)i * row.bytes", (LISTED,)),
+    Mutation("vocabulary: an anchor's first rows are taken", "lib/io/hf.c", "(size_t)ids[i] * row, row", "(size_t)i * row, row", (LISTED,)),
+    Mutation("vocabulary: every token has a row", "lib/model/vocabulary.h", "return v == NULL || v->rows[id] >= 0;", "(void)v; return true;",
+             ("api/test_vocabulary_refused",)),
+    Mutation("vocabulary: saved rows that are not listed are the first ones", CHECKPOINT, "t->source->data + (size_t)first * element",
+             "t->source->data + (size_t)(first % columns) * element", (LISTED,)),
+    Mutation("vocabulary: what is saved is not whole", CHECKPOINT, "outputs[t].shape[0] = v->whole;", "outputs[t].shape[0] = v->count;", (LISTED,)),
+    Mutation("vocabulary: a checkpoint that changed is not noticed", CHECKPOINT, "if (ewci_vocabulary_others(v, table->source) != v->others)",
+             "if (v->others != v->others + 0)", (LISTED,)),
+    Mutation("vocabulary: lists of one length are the same", VOCABULARY, "mine->list != its->list", "mine->count != its->count",
+             ("api/test_vocabulary_refused",)),
+    Mutation("vocabulary: a file's tokens are not looked at", "lib/train/vocabulary_file.c", "strcmp(found, expected.text) == 0", "true",
+             ("api/test_vocabulary_refused",)),
+    Mutation("vocabulary: a state goes on from any checkpoint", "lib/train/identity.c", "model->vocabulary->others);", "0U);",
+             ("api/test_vocabulary_refused",)),
     # ---- threads
     Mutation("products: OpenBLAS without the lock", "lib/cpu/openblas_lock.c", "pthread_mutex_lock(&table);", "",
              ("ops/test_concurrent_products",), times=2),

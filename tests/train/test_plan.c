@@ -67,6 +67,31 @@ static void bf16_moments_fisher_and_anchor_take_half(void **state)
     ewc_context_destroy(ctx);
 }
 
+/* The anchor's listed rows are copied: pages of its file are the rest. */
+static void listed_tokens_are_all_the_table_has(void **state)
+{
+    (void)state;
+    enum { LISTED = 40 };
+    ewc_context *ctx = tiny_context(1);
+    ewc_plan_options o = training();
+    ewc_model_config config = tiny_config();
+    ewc_plan fewer = {.struct_size = sizeof fewer};
+    o.fisher = o.anchor = 2;
+    ewc_plan whole = plan_of(ctx, &o);
+    o.vocabulary = LISTED;
+    ewc_plan listed = plan_of(ctx, &o);
+    assert_int_equal(whole.parameters - listed.parameters, (config.vocab_size - LISTED) * config.hidden_size);
+    assert_int_equal(listed.mapped_bytes, 6 * listed.parameters - 2 * LISTED * config.hidden_size);
+    assert_int_equal(listed.library_bytes - whole.library_bytes, 4 * (config.vocab_size + LISTED));
+    o.vocabulary = 0;
+    config.vocab_size = LISTED;
+    OK(ctx, ewc_plan_memory(ctx, &config, &o, &fewer));
+    assert_int_equal(listed.total_bytes - listed.library_bytes, fewer.total_bytes - fewer.library_bytes);
+    o.vocabulary = tiny_config().vocab_size;
+    assert_int_equal(plan_of(ctx, &o).total_bytes, whole.total_bytes);
+    ewc_context_destroy(ctx);
+}
+
 static void unknown_kinds_are_refused_by_name(void **state)
 {
     (void)state;
@@ -81,6 +106,10 @@ static void unknown_kinds_are_refused_by_name(void **state)
     o.anchor = 4;
     assert_int_equal(ewc_plan_memory(ctx, &config, &o, &plan), EWC_ERROR_ARGUMENT);
     assert_non_null(strstr(ewc_last_error(ctx), "anchor"));
+    o = training();
+    o.vocabulary = config.vocab_size + 1;
+    assert_int_equal(ewc_plan_memory(ctx, &config, &o, &plan), EWC_ERROR_ARGUMENT);
+    assert_non_null(strstr(ewc_last_error(ctx), "vocabulary"));
     ewc_context_destroy(ctx);
 }
 
@@ -89,6 +118,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(f32_state_by_default),
         cmocka_unit_test(bf16_moments_fisher_and_anchor_take_half),
+        cmocka_unit_test(listed_tokens_are_all_the_table_has),
         cmocka_unit_test(unknown_kinds_are_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
