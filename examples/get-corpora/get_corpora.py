@@ -148,12 +148,10 @@ class Corpora:
         self.finish("choices-" + test.name, [path], make)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", default="build/corpora", metavar="DIR", help="(default: %(default)s)")
-    arguments = parser.parse_args()
-    cache = os.path.join(arguments.folder, "packages")
-    corpora = Corpora(arguments.folder, Packages(cache), Wheels(cache))
+def make_all(folder):
+    """Everything in DIR; ends the program with a message where something is missing."""
+    cache = os.path.join(folder, "packages")
+    corpora = Corpora(folder, Packages(cache), Wheels(cache))
     for number in range(len(SOURCES)):
         corpora.source(number)
     for test in choices.TESTS:
@@ -161,6 +159,17 @@ def main():
     page = os.path.join(corpora.folder, "SOURCES.md")
     write_page(page, corpora.records)
     print(f"Sources, licences and counts: {page}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", default="build/corpora", metavar="DIR", help="(default: %(default)s)")
+    arguments = parser.parse_args()
+    try:
+        make_all(arguments.folder)
+    except OSError as error:
+        sys.exit(f"get-corpora: {error.filename or arguments.folder}: {error.strerror}. Give a folder that can be written, on a disk "
+                 "with 1 GB free; what is finished stays, run again")
 
 
 if __name__ == "__main__":

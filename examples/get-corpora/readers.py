@@ -1,12 +1,15 @@
 """What each source is read as: a list of documents, (name, [line, ...]), a line a tuple with one text a language.
 
-Lines have eight words or more, of aligned text six or more in both languages. A document is what an author wrote as one: an article's lead, a section of an essay, a
-page of help, a scenario of a game, a page of a manual, a program's catalogue. Names do not depend on the language."""
+Lines have eight words or more, of aligned text six or more in both languages. A document is what an author wrote as
+one: an article's lead, a section of an essay, a page of help, a scenario of a game, a page of a manual, a part of a
+program's catalogue. Names do not depend on the language."""
 
 import glob
 import json
+import lzma
 import os
 import re
+import sys
 import tarfile
 import zipfile
 
@@ -64,14 +67,17 @@ def extract_help(tarball, folder, languages):
     missing = [language for language in languages if not os.path.isdir(os.path.join(folder, language))]
     if not missing:
         return
-    with tarfile.open(tarball, "r|xz") as archive:
-        for member in archive:
-            match = HELP_ENTRY.match(member.name)
-            if match and match.group(1) in missing and member.isfile():
-                path = os.path.join(folder, match.group(1) + ".partial", match.group(2).replace("/", "+") + ".po")
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                with open(path, "wb") as file:
-                    file.write(archive.extractfile(member).read())
+    try:
+        with tarfile.open(tarball, "r|xz") as archive:
+            for member in archive:
+                match = HELP_ENTRY.match(member.name)
+                if match and match.group(1) in missing and member.isfile():
+                    path = os.path.join(folder, match.group(1) + ".partial", match.group(2).replace("/", "+") + ".po")
+                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    with open(path, "wb") as file:
+                        file.write(archive.extractfile(member).read())
+    except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
+        sys.exit(f"get-corpora: {tarball} is damaged ({error}): remove it and run this again")
     for language in missing:
         os.rename(os.path.join(folder, language + ".partial"), os.path.join(folder, language))
 

@@ -106,8 +106,8 @@ class Packages:
         _, output = run(["apt-get", *options, "source", "--print-uris", "--download-only", name], self.cache)
         found = re.search(r"^'([^']+)' (\S+" + re.escape(ending) + r") \d+ (\S+)$", output, re.M)
         if not found:
-            sys.exit(f"{update}{output}corpora: the file *{ending} of Debian's source package {name} was not found (above: why). Does the machine "
-                     "name a Debian archive in /etc/apt, and is it reachable?")
+            sys.exit(f"{update}{output}corpora: the file *{ending} of Debian's source package {name} was not found (above: "
+                     "why). Does the machine name a Debian archive in /etc/apt, and is it reachable?")
         address, file, checksum = found.groups()
         path = os.path.join(self.cache, file)
         # apt-helper downloads with apt's settings and verifies the checksum of the signed list.

