@@ -7,7 +7,8 @@ as a checkpoint of random element type, spelling and sharding; then compared wit
   eval      per-token log-likelihoods                        within 2e-4 nats
   fisher    one estimator, unit and batch size               within 1e-3 of each tensor's largest entry
   train     movement of every tensor after a few steps       within 1 % of its length (where float32 can: see check_train)
-  reload    the loss of what train wrote, in f32 and bf16, by transformers and by the driver, within 1e-5"""
+  reload    the loss of what train wrote, in f32 and bf16, by transformers and by the driver, within 1e-5
+In a third of them the driver has the tokens of the text alone (--vocab-from), and the reference logits of -inf for all others."""
 
 import argparse
 import json
@@ -30,6 +31,7 @@ from checkpoints import random_model, write_checkpoint
 
 LIKELIHOOD, FISHER, MOVEMENT, RELOAD = 2e-4, 1e-3, 1e-2, 1e-5
 BOS = 2
+TABLE = "model.embed_tokens.weight"
 
 
 class Difference(Exception):
@@ -97,6 +99,10 @@ class Case:
         long = self.rng.random() < 0.25
         self.length = self.rng.randint(130, 400) if long else self.rng.randint(3, 40)
         self.sequences = 3 if long else self.rng.randint(4, 9)
+        listing = random.Random(seed + 2**32)
+        self.pool = torch.arange(self.config.vocab_size)  # where the text's tokens are from
+        if listing.random() < 1 / 3:
+            self.pool = torch.tensor(sorted({BOS, *listing.sample(range(1, self.config.vocab_size), self.config.vocab_size // 2)}))
         self.write_tokens()
 
     def write_tokens(self):
@@ -104,6 +110,8 @@ class Case:
         not occur."""
         count = self.sequences * self.length + 1 + self.rng.randrange(self.length)
         ids = torch.randint(1, self.config.vocab_size, (count,), generator=self.generator)
+        if len(self.pool) < self.config.vocab_size:
+            ids = self.pool[ids % len(self.pool)]
         ids[torch.rand(count, generator=self.generator) < 0.1] = BOS
         self.tokens = self.directory / "tokens.npy"
         numpy.save(self.tokens, ids.numpy().astype(self.rng.choice(["uint16", "uint32", "int32"])))
@@ -115,6 +123,34 @@ class Case:
             starts = torch.arange(self.length) * (self.batch["tokens"] == BOS)
             self.batch["document_start"] = starts.cummax(1).values
 
+        special = {self.config.bos_token_id, self.config.eos_token_id, self.config.pad_token_id}
+        self.listed = torch.arange(self.config.vocab_size)
+        if len(self.pool) < self.config.vocab_size:
+            self.flags += ["--vocab-from", self.tokens]
+            self.listed = torch.tensor(sorted(special.union(ids.tolist())))
+        self.others = torch.ones(self.config.vocab_size, dtype=torch.bool)
+        self.others[self.listed] = False
+
+    def load(self, directory):
+        """The reference, in which tokens that are not listed have no probability."""
+        model = ref.load(directory)
+
+        def mask(_module, _arguments, output):
+            output.logits = output.logits.masked_fill(self.others, -torch.inf)
+            return output
+
+        if self.others.any():
+            model.register_forward_hook(mask)
+        return model
+
+    def whole_table(self, values, others):
+        """Tensors with the table of the listed tokens, and for the rest of its rows those of `others` or zero."""
+        table = torch.zeros(self.config.vocab_size, self.config.hidden_size, dtype=values[TABLE].dtype)
+        if others is not None:
+            table = others[TABLE].to(values[TABLE].dtype).clone()
+        table[self.listed] = values[TABLE]
+        return {**values, TABLE: table}
+
     def select(self, numbers):
         """The sequences of those numbers in the endless order, which wraps at the end."""
         return {name: values[[n % self.sequences for n in numbers]] for name, values in self.batch.items()}
@@ -125,7 +161,7 @@ class Case:
         printed = driver(self.build, "eval", "--model", self.model, "--data", f"text={self.tokens}", "--length", self.length,
                          "--per-token", per_token, "--json", *self.flags)
         with torch.no_grad():
-            expected = ref.batch_log_probabilities(ref.load(self.model), self.batch).reshape(-1)
+            expected = ref.batch_log_probabilities(self.load(self.model), self.batch).reshape(-1)
         found = torch.from_numpy(numpy.load(per_token)).double()
         if found.shape != expected.shape:
             raise Difference(f"eval: expected {expected.numel()} log-likelihoods, found {found.numel()}")
@@ -146,13 +182,13 @@ class Case:
         driver(self.build, "fisher", "--model", self.model, "--data", self.tokens, "--length", self.length, "--sequences",
                count, "--batch", batch, "--estimator", estimator, "--unit", unit, "--order", "sequential", "--out", self.fisher,
                *self.flags)
-        model = ref.load(self.model)
+        model = self.load(self.model)
         if estimator == "batch_mean":
             parts = [self.select(range(first, min(first + batch, count))) for first in range(0, count, batch)]
             expected = ref.fisher_batch_mean(model, parts, unit)
         else:
             expected = ref.fisher_empirical(model, self.select(range(count)), unit)
-        found = load_file(self.fisher)
+        found = self.whole_table(load_file(self.fisher), None)
         if set(found) != set(expected):
             raise Difference(f"fisher: tensors {sorted(set(found) ^ set(expected))}")
         return max(((found[n].double() - e).abs().max() / e.abs().max()).item() for n, e in expected.items() if e.any())
@@ -176,7 +212,8 @@ class Case:
             fisher = {n: t.double() for n, t in load_file(self.fisher).items()}
             mean = sum(t.sum() for t in fisher.values()) / sum(t.numel() for t in fisher.values())
             options["lambda"] = float(f"{1.0 / mean.item():.3g}")
-            start = ref.parameters(ref.load(self.model))
+            fisher = self.whole_table(fisher, None)
+            start = ref.parameters(self.load(self.model))
             anchor = {n: p.detach().clone() for n, p in start.items()}
             arguments += ["--fisher", self.fisher, "--lambda", options["lambda"], "--penalty", form]
         self.out = self.directory / "trained"
@@ -185,22 +222,26 @@ class Case:
         per_step = batch * accumulate
         taken = [[self.select(range(s * per_step + a * batch, s * per_step + (a + 1) * batch)) for a in range(accumulate)]
                  for s in range(steps)]
-        start = {n: p.detach().clone() for n, p in ref.parameters(ref.load(self.model)).items()}
-        exact = self.trained(ref.load(self.model), taken, options, fisher, anchor)
-        worst = movement_difference(ref.parameters(ref.load(self.out)), exact, start)
+        start = {n: p.detach().clone() for n, p in ref.parameters(self.load(self.model)).items()}
+        exact = self.trained(self.load(self.model), taken, options, fisher, anchor, start)
+        found = ref.parameters(ref.load(self.out))
+        if not torch.equal(found[TABLE][self.others], start[TABLE][self.others]):
+            raise Difference("train: rows of tokens that are not listed are not the checkpoint's")
+        worst = movement_difference(found, exact, start)
         if worst > MOVEMENT:
-            own = movement_difference(self.trained(ref.load(self.model).float(), taken, options, fisher, anchor), exact, start)
+            own = movement_difference(self.trained(self.load(self.model).float(), taken, options, fisher, anchor, start), exact, start)
             if worst <= 2 * own:
                 print(f"        seed below: movement differs by {worst:.1e}, PyTorch's own float32 run by {own:.1e}")
                 return MOVEMENT
         return worst
 
-    @staticmethod
-    def trained(model, taken, options, fisher, anchor):
+    def trained(self, model, taken, options, fisher, anchor, start):
+        """Weights after training; rows of tokens that are not listed as they were, since weight decay would move them."""
         dtype = next(model.parameters()).dtype
         fisher, anchor = ({n: t.to(dtype) for n, t in (values or {}).items()} for values in (fisher, anchor))
         ref.train(model, taken, options, fisher, anchor)
-        return ref.parameters(model)
+        moved = {n: p.detach() for n, p in ref.parameters(model).items()}
+        return self.whole_table({**moved, TABLE: moved[TABLE][self.listed]}, start)
 
     def check_reload(self):
         """Largest difference between driver and transformers in the loss of what train wrote, in f32 and, rounded, in bf16."""
@@ -214,7 +255,7 @@ class Case:
         for directory in (self.out, rounded):
             printed = driver(self.build, "eval", "--model", directory, "--data", f"text={self.tokens}", "--length", self.length,
                              "--json", *self.flags)
-            model = ref.load(directory)
+            model = self.load(directory)
             with torch.no_grad():
                 expected = (ref.weighted_nll(model, self.batch) / ref.scored(self.batch)).item()
             worst = max(worst, abs(json.loads(printed)["nll"] - expected))
@@ -224,7 +265,8 @@ class Case:
         c = self.config
         window = "".join("w" if t == "sliding_attention" else "f" for t in c.layer_types)
         return (f"{c.model_type[:6]} V{c.vocab_size} H{c.hidden_size} F{c.intermediate_size} {c.num_attention_heads}/{c.num_key_value_heads}"
-                f"x{c.head_dim} {window} T{self.length} {self.dtype} {self.spelling}{' documents' if self.flags else ''}")
+                f"x{c.head_dim} {window} T{self.length} {self.dtype} {self.spelling}{' documents' if '--documents' in self.flags else ''}"
+                f"{f' listed {len(self.listed)}' if self.others.any() else ''}")
 
 
 def main():
