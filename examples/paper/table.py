@@ -1,7 +1,7 @@
 """The table of a study's runs: read from a .toml file, and every entry with lists spread into single runs.
 
 An entry's keys are values for the {placeholders} of its name and options; a key with a list makes a run of each of its values. "best of PATTERN" is
-the value that the key has in the best of the runs whose names match: known once these are finished (results.best). Naming runs/NAME/ in
+the value that the key has in the best of the runs above whose names match: known once these are finished (results.best). Naming runs/NAME/ in
 the options makes NAME a run that must come before."""
 
 import fnmatch
@@ -81,10 +81,11 @@ class Table:
             if names.count(name) > 1:
                 raise TableError(f"{self.path}: two runs are called {name}: put the key that differs into the name")
         for run in self.runs:
+            above = names[:names.index(run.name)]
             run.needs = re.findall(r"runs/([^/\s]+)/", fill(run.options, run.values))
             for pattern in run.best_of().values():
-                run.needs += [other for other in names if fnmatch.fnmatch(other, pattern)] or [pattern]
-            missing = set(run.needs) - set(names[:names.index(run.name)])
+                run.needs += fnmatch.filter(above, pattern) or [pattern]
+            missing = set(run.needs) - set(above)
             if missing:
                 raise TableError(f"{self.path}: run {run.name} needs runs that stand nowhere above it: {', '.join(sorted(missing))}")
 

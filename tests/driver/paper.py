@@ -1,11 +1,13 @@
 """The study's runner (examples/paper): its table, runs that are made once, interruption and resuming. A tiny study of a random model, no network."""
 
+import array
 import fcntl
 import json
 import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -310,6 +312,20 @@ def test_correlations_are_those_of_the_definition():
     close(fisher_files.pearson(a, b), 12.5 / (5.0 * 218.75)**0.5, 1e-12)  # deviations -1.5 -0.5 1.5 0.5 and -11.25 8.75 -1.25 3.75
     close(fisher_files.pearson(a, [3 * x + 1 for x in a]), 1, 1e-12)
     assert fisher_files.ranks([5.0, 1.0, 3.0]) == [2, 0, 1]
+    b = [4.0, 1.0, 16.0, 9.0, 25.0, 49.0]
+    for name, values in (("a", [value**0.5 for value in b]), ("b", b)):
+        header = {"model.embed_tokens.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]},
+                  "model.norm.weight": {"dtype": "F32", "shape": [2], "data_offsets": [16, 24]}}
+        text = json.dumps(header).encode()
+        with open(name, "wb") as file:
+            file.write(struct.pack("<Q", len(text)) + text + array.array("f", values).tobytes())
+    compared = fisher_files.compare({"a": "a", "b": "b"})
+    pair = compared["pairs"][0]
+    close(pair["pearson_of_logarithms"], 1, 1e-6)
+    close(pair["spearman"], 1, 1e-12)
+    assert pair["pearson"] < 0.99 and compared["elements_compared"] == 6 and pair["common_in_top_percent"] == 1
+    close(compared["shares"]["b"]["embedding"], 30 / 104, 1e-6)
+    close(compared["shares"]["b"]["norms"], 74 / 104, 1e-6)
 
 
 if __name__ == "__main__":
