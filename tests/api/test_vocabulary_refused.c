@@ -66,6 +66,12 @@ static void lists_that_are_none_are_refused(void **state)
     REFUSED(ctx, ewc_model_load_vocabulary(ctx, directory, 3, low, &model), EWC_ERROR_ARGUMENT, "ids[2]", "found -1");
     REFUSED(ctx, ewc_model_load_vocabulary(ctx, directory, 4, twice, &model), EWC_ERROR_ARGUMENT, "ids[3]", "once",
             "4");
+    REFUSED(NULL, ewc_model_load_vocabulary(NULL, directory, 1, high, &model), EWC_ERROR_ARGUMENT, "context");
+    REFUSED(ctx, ewc_model_load_vocabulary(ctx, directory, 1, high, NULL), EWC_ERROR_ARGUMENT, "model");
+    REFUSED(NULL, ewc_model_vocabulary(NULL, NULL, NULL), EWC_ERROR_ARGUMENT, "model");
+    REFUSED(ctx, ewc_model_vocabulary(s->l.listed, NULL, NULL), EWC_ERROR_ARGUMENT, "count");
+    REFUSED(NULL, ewc_data_check_model(NULL, s->l.listed), EWC_ERROR_ARGUMENT, "data");
+    REFUSED(NULL, ewc_data_vocabulary(NULL, 1, NULL), EWC_ERROR_ARGUMENT, "data");
     assert_null(model);
 }
 
