@@ -76,7 +76,7 @@ class Summary:
         if "share" in values:
             words.append(f"{100 * values['share']:g} %")
         if "budget" in values:
-            words.append(number(values["budget"]))
+            words.append(f"{number(values['budget'])} %")
         if "lambda" in values:
             words.append(f"λ {number(values['lambda'])}")
         if values["rate"] != self.usual_rate:

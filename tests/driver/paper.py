@@ -222,6 +222,8 @@ def test_the_report_is_made_from_the_results_alone():
     same = [record for record in records.values() if record["kind"] == "train" and record["values"]["lambda"] == best[0]["values"]["lambda"]]
     mean = sum(record["final"]["old"]["perplexity"] for record in same) / 3
     close(numbers(row.split("|", 2)[2])[0], mean, 1e-2 / mean)
+    points = {(float(dot.get("cx")), float(dot.get("cy"))) for dot in ElementTree.parse("pages/tiny/tradeoff.svg").iter("{http://www.w3.org/2000/svg}circle")}
+    assert len(points) == 2, points  # two settings, at different places
     for name in ("tradeoff", "course"):
         picture = ElementTree.parse(f"pages/tiny/{name}.svg").getroot()
         drawn = [float(value) for line in picture.iter("{http://www.w3.org/2000/svg}polyline") for value in re.split("[ ,]", line.get("points"))]
