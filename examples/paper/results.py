@@ -29,7 +29,7 @@ def write_lines(path, records):
 
 def from_log(path):
     """What a training log says of a run: the course of its evaluations, its end, steps, tokens and seconds of the steps."""
-    course, windows, end = {}, [], {}
+    course, windows, end, budget = {}, [], {}, {}
     steps = tokens = last = 0
     seconds = 0.0
     losses = []
@@ -44,7 +44,9 @@ def from_log(path):
                 losses, last = [], entry["step"]
         elif entry["type"] == "end":
             end = {key: entry[key] for key in ("penalty", "distance", "fisher_distance")}
-    return {"steps": steps, "tokens": tokens, "training_loss": windows, "end": end,
+        elif entry["type"] == "forget_budget":
+            budget = {"forget_budget": {key: entry[key] for key in ("budget", "met", "rise", "lambda")}}
+    return {**budget, "steps": steps, "tokens": tokens, "training_loss": windows, "end": end,
             "course": [{"step": step, "losses": values} for step, values in sorted(course.items())]}, seconds
 
 

@@ -107,6 +107,21 @@ def best(found):
     return rows(("each at its best setting", *names, f"old texts within {100 * found.table.budget:g} %"), body)
 
 
+def budgets(found):
+    """What the forget budgets came to."""
+    made = [record for record in found.records if record.get("forget_budget")]
+    if not made:
+        return MISSING
+    means = {record["statistics"]["estimator"]: record["statistics"]["mean"] for record in found.records if record["kind"] == "fisher"}
+    body = []
+    for record in made:
+        end = record["forget_budget"]
+        body.append((record["run"], f"{100 * end['budget']:g} %", "yes" if end["met"] else "no", f"{100 * end['rise']:+.2f} %",
+                     *(f"{100 * (record['final'][text]['nll'] / found.base_loss(text) - 1):+.2f} %" for text in found.old),
+                     f"{end['lambda'] * means['empirical']:.3g}" if "empirical" in means else ""))
+    return rows(("run", "budget", "met", "loss on the probe", *(f"loss of {title(text)}" for text in found.old), "relative λ at the end"), body)
+
+
 def choices(found):
     """Multiple-choice accuracy, by sum and by character, before and after."""
     base = found.record("base")

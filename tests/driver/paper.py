@@ -53,7 +53,7 @@ easy = "text/choices.jsonl"
 
 [options]
 fisher = "--data tokens/old-train.npy --length 8 --sequences 4 --batch 2"
-train = "--data tokens/new-train.npy --length 8 --batch 2 --steps %d --lr {rate} --clip 1 --order shuffle --seed {seed} --eval-every 4"
+train = "--data tokens/new-train.npy --length 8 --batch 2 --steps STEPS --lr {rate} --clip 1 --order shuffle --seed {seed} --eval-every 4"
 all = ""
 
 [defaults]
@@ -86,6 +86,11 @@ method = "EWC"
 options = "{ewc}"
 seed = [2, 3]
 lambda = "best of ewc-*"
+[[run]]
+name = "budget"
+method = "EWC, forget budget"
+options = "--fisher runs/fisher/fisher.safetensors --forget-budget {budget}% --forget-probe tokens/old-probe.npy --forget-sequences 2"
+budget = 3
 """
 WORDS = "keep what was known and learn what is new while every weight that matters stays where old text needs it".split()
 
@@ -101,7 +106,7 @@ def prepare(steps=8):
     make_model("m", vocab_size=4096)
     shutil.copy(TOKENIZER, "m/tokenizer.model")
     with open("tiny.toml", "w", encoding="utf-8") as file:
-        file.write(TABLE.replace("@", os.getcwd()) % steps)
+        file.write(TABLE.replace("@", os.getcwd()).replace("STEPS", str(steps)))
 
 
 def study(directory, *more, code=0):
@@ -122,16 +127,16 @@ def records_of(directory):
 def test_a_study_is_made_once_and_repeats_itself():
     prepare()
     listed = study("a", "--list")
-    assert "0 of 8 runs done" in listed and "ewc-10" in listed and "again-3" in listed
+    assert "0 of 9 runs done" in listed and "ewc-10" in listed and "again-3" in listed
     study("a", "--only", "ewc-10")
     assert [record["run"] for record in records_of("a")] == ["fisher", "ewc-10"]
     kept = read_bytes("a/runs/ewc-10/result.json")
     study("a")
     assert read_bytes("a/runs/ewc-10/result.json") == kept
     records = {record["run"]: record for record in records_of("a")}
-    assert list(records) == ["base", "fisher", "other-fisher", "fishers", "ewc-0", "ewc-10", "again-2", "again-3"]
+    assert list(records) == ["base", "fisher", "other-fisher", "fishers", "ewc-0", "ewc-10", "again-2", "again-3", "budget"]
     assert not [name for name in os.listdir("a/runs") if os.path.exists(f"a/runs/{name}/model")]
-    assert "8 of 8 runs done" in study("a", "--list")
+    assert "9 of 9 runs done" in study("a", "--list")
     before = os.stat("a/runs/again-2/result.json").st_mtime_ns
     study("a")
     assert os.stat("a/runs/again-2/result.json").st_mtime_ns == before
@@ -146,6 +151,9 @@ def test_a_study_is_made_once_and_repeats_itself():
     chosen = results.best([records["ewc-0"], records["ewc-10"]], ["old"], ["new"], 0.01)
     assert records["again-2"]["values"]["lambda"] == chosen["values"]["lambda"]
     assert f"--lambda {chosen['values']['lambda']} " in records["again-2"]["commands"][0]
+    budget = records["budget"]["forget_budget"]
+    close(budget["rise"], results.rises(records["budget"], ["old"])[0], 1e-6)
+    assert budget["budget"] == 0.03 and budget["met"] == (budget["rise"] <= 0.03)
     pair = records["fishers"]["comparison"]["pairs"][0]
     assert pair["pair"] == ["fisher", "other-fisher"] and 0 < pair["spearman"] < 1
     close(sum(records["fishers"]["comparison"]["shares"]["fisher"].values()), 1, 1e-9)
@@ -205,7 +213,7 @@ def test_the_report_is_made_from_the_results_alone():
     prepare()
     study("tiny")
     os.mkdir("pages")
-    names = ("about", "texts", "fishers", "relative", "methods", "best", "choices", "checks", "spreads")
+    names = ("about", "texts", "fishers", "relative", "methods", "best", "budgets", "choices", "checks", "spreads")
     with open("pages/README.md", "w", encoding="utf-8") as file:
         file.write("Words.\n" + "".join(f"<!-- report: tiny {name} -->\nold\n<!-- end -->\n" for name in names) +
                    "<!-- report: none about -->\n<!-- end -->\nMore words.\n")
@@ -219,11 +227,11 @@ def test_the_report_is_made_from_the_results_alone():
     records = {record["run"]: record for record in results.read_lines("pages/tiny/results.jsonl")}
     best = [record for record in records.values() if record["run"] in ("again-2", "again-3")]
     row = next(line for line in page.splitlines() if line.startswith(("| EWC λ", "| **EWC λ")) and line.endswith("| 3 |"))
-    same = [record for record in records.values() if record["kind"] == "train" and record["values"]["lambda"] == best[0]["values"]["lambda"]]
+    same = [record for record in records.values() if record["kind"] == "train" and record["values"].get("lambda") == best[0]["values"]["lambda"]]
     mean = sum(record["final"]["old"]["perplexity"] for record in same) / 3
     close(numbers(row.split("|", 2)[2])[0], mean, 1e-2 / mean)
     points = {(float(dot.get("cx")), float(dot.get("cy"))) for dot in ElementTree.parse("pages/tiny/tradeoff.svg").iter("{http://www.w3.org/2000/svg}circle")}
-    assert len(points) == 2, points  # two settings, at different places
+    assert len(points) == 3, points  # three settings, at different places
     for name in ("tradeoff", "course"):
         picture = ElementTree.parse(f"pages/tiny/{name}.svg").getroot()
         drawn = [float(value) for line in picture.iter("{http://www.w3.org/2000/svg}polyline") for value in re.split("[ ,]", line.get("points"))]
@@ -245,12 +253,12 @@ def test_the_committed_pages_are_what_the_report_makes():
 def test_committed_results_count_only_when_asked_and_when_of_the_same_command():
     prepare()
     study("a", "--only", "base", "--only", "again-2")
-    assert "0 of 8" in study("b", "--list")
-    assert "5 of 8" in study("c", "--list", "--keep-committed", "a/results.jsonl")
+    assert "0 of 9" in study("b", "--list")
+    assert "5 of 9" in study("c", "--list", "--keep-committed", "a/results.jsonl")
     records = results.read_lines("a/results.jsonl")
     records[0]["commands"][0] = records[0]["commands"][0].replace("--length 8", "--length 16")
     results.write_lines("other.jsonl", records)
-    assert "4 of 8" in study("d", "--list", "--keep-committed", "other.jsonl")
+    assert "4 of 9" in study("d", "--list", "--keep-committed", "other.jsonl")
     # A Fisher that is known but not on the disk is made when a run needs it.
     out = study("c", "--only", "again-3")
     assert "fisher: its file is made again" in out
