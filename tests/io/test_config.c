@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,9 +10,8 @@
 #include <cmocka.h>
 
 #include "core/memory.h"
-#include "io/config.h"
 #include "io/json.h"
-#include "support/bare.h"
+#include "support/configs.h"
 #include "support/files.h"
 
 #define SIZES                                                                                                     \
@@ -31,16 +31,6 @@ static const char newer[] =
     "\"dtype\": \"float32\", \"layer_types\": [\"full_attention\", \"sliding_attention\", \"sliding_attention\"], "
     "\"sliding_window\": 5, \"bos_token_id\": null, \"eos_token_id\": 3, \"pad_token_id\": 4, "
     "\"use_bidirectional_attention\": null, \"tie_word_embeddings\": true, \"remarks\": {\"numbers\": [1, 2.5, null]}}";
-
-/* The text with the first occurrence of `from` replaced by `to`; a static buffer. */
-static const char *changed(const char *text, const char *from, const char *to)
-{
-    static char buffer[4096];
-    const char *at = strstr(text, from);
-    if (at == NULL) fail_msg("no %s", from);
-    snprintf(buffer, sizeof buffer, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
-    return buffer;
-}
 
 static void reads_the_older_spelling(void **state)
 {
@@ -80,16 +70,17 @@ static void null_softcaps_and_windows_mean_none(void **state)
     ewc_model_config c;
     ewc_context *ctx = bare_open(&b);
     assert_int_equal(ewci_config_parse(ctx, "F",
-                                       changed(older, "\"attn_logit_softcapping\": 6.0",
-                                               "\"attn_logit_softcapping\": null"),
+                                       config_changed(older, "\"attn_logit_softcapping\": 6.0",
+                                                      "\"attn_logit_softcapping\": null"),
                                        &c),
                      EWC_OK);
     assert_true(c.attention_softcap == 0);
-    assert_int_equal(ewci_config_parse(ctx, "F", changed(older, "\"sliding_window\": 5", "\"sliding_window\": null"),
-                                       &c),
+    assert_int_equal(ewci_config_parse(ctx, "F",
+                                       config_changed(older, "\"sliding_window\": 5", "\"sliding_window\": null"), &c),
                      EWC_OK);
     assert_true(c.sliding[0] == 0 && c.sliding[1] == 0 && c.sliding[2] == 0 && c.sliding_window >= 1);
-    REFUSED(ctx, ewci_config_parse(ctx, "F", changed(newer, "\"sliding_window\": 5", "\"sliding_window\": null"), &c),
+    REFUSED(ctx,
+            ewci_config_parse(ctx, "F", config_changed(newer, "\"sliding_window\": 5", "\"sliding_window\": null"), &c),
             EWC_ERROR_FORMAT, "F: sliding_window", "null");
     bare_close(&b);
 }
@@ -120,8 +111,8 @@ static void every_needed_field_is_asked_for(void **state)
         ewc_context *ctx = bare_open(&b);
         snprintf(quoted, sizeof quoted, "\"%s\"", fields[i]);
         snprintf(other, sizeof other, "\"not_%s\"", fields[i]);
-        REFUSED(ctx, ewci_config_parse(ctx, "dir/config.json", changed(older, quoted, other), &c), EWC_ERROR_FORMAT,
-                "dir/config.json: ", fields[i], "found nothing");
+        REFUSED(ctx, ewci_config_parse(ctx, "dir/config.json", config_changed(older, quoted, other), &c),
+                EWC_ERROR_FORMAT, "dir/config.json: ", fields[i], "found nothing");
         for (size_t v = 0; v < 4 && i + 1 < sizeof fields / sizeof *fields; v++) {
             snprintf(text, sizeof text, "%s", older);
             char *begin = strstr(text, quoted) + strlen(quoted) + 2, *end = strchr(begin, ',');
@@ -135,16 +126,6 @@ static void every_needed_field_is_asked_for(void **state)
         bare_close(&b);
     }
 }
-
-#define CHANGED_REFUSED(text, from, to, status, ...)                                                                   \
-    do {                                                                                                               \
-        bare b_;                                                                                                       \
-        ewc_model_config c_ = {.layers = -7};                                                                          \
-        ewc_context *ctx_ = bare_open(&b_);                                                                            \
-        REFUSED(ctx_, ewci_config_parse(ctx_, "F", changed((text), (from), (to)), &c_), (status), "F: ", __VA_ARGS__); \
-        assert_int_equal(c_.layers, -7);                                                                               \
-        bare_close(&b_);                                                                                               \
-    } while (0)
 
 static void refuses_values_out_of_range(void **state)
 {
@@ -205,13 +186,16 @@ static void accepts_the_other_names_of_the_same_thing(void **state)
     bare b;
     ewc_model_config c;
     ewc_context *ctx = bare_open(&b);
-    assert_int_equal(ewci_config_parse(ctx, "F", changed(older, "\"gelu_pytorch_tanh\"", "\"gelu_new\""), &c), EWC_OK);
-    assert_int_equal(ewci_config_parse(ctx, "F",
-                                       changed(older, "\"rope_theta\"", "\"rope_scaling\": null, \"rope_theta\""), &c),
+    assert_int_equal(ewci_config_parse(ctx, "F", config_changed(older, "\"gelu_pytorch_tanh\"", "\"gelu_new\""), &c),
                      EWC_OK);
     assert_int_equal(ewci_config_parse(ctx, "F",
-                                       changed(older, "\"rope_theta\"",
-                                               "\"rope_scaling\": {\"rope_type\": \"default\"}, \"rope_theta\""),
+                                       config_changed(older, "\"rope_theta\"",
+                                                      "\"rope_scaling\": null, \"rope_theta\""),
+                                       &c),
+                     EWC_OK);
+    assert_int_equal(ewci_config_parse(ctx, "F",
+                                       config_changed(older, "\"rope_theta\"",
+                                                      "\"rope_scaling\": {\"rope_type\": \"default\"}, \"rope_theta\""),
                                        &c),
                      EWC_OK);
     bare_close(&b);
@@ -235,14 +219,6 @@ static void reads_a_file_or_its_directory(void **state)
     bare_close(&b);
 }
 
-static bool same(const ewc_model_config *x, const ewc_model_config *y)
-{
-    ewc_model_config a = *x, b = *y;
-    memset(a.sliding + a.layers, 0, (size_t)(EWC_MAX_LAYERS - a.layers));
-    memset(b.sliding + b.layers, 0, (size_t)(EWC_MAX_LAYERS - b.layers));
-    return memcmp(&a, &b, sizeof a) == 0;
-}
-
 static void writing_keeps_spelling_order_and_unknown_fields(void **state)
 {
     (void)state;
@@ -256,7 +232,7 @@ static void writing_keeps_spelling_order_and_unknown_fields(void **state)
         char *text, *wanted;
         cJSON *root;
         ewc_context *ctx = bare_open(&b);
-        const char *expected = changed(cases[i].text, cases[i].from, cases[i].to);
+        const char *expected = config_changed(cases[i].text, cases[i].from, cases[i].to);
         assert_int_equal(ewci_config_parse(ctx, "F", cases[i].text, &c), EWC_OK);
         assert_int_equal(ewci_config_format(ctx, &c, cases[i].text, EWC_F16, &text), EWC_OK);
         assert_int_equal(ewci_json_parse(ctx, "F", expected, strlen(expected), &root), EWC_OK);
@@ -265,7 +241,7 @@ static void writing_keeps_spelling_order_and_unknown_fields(void **state)
         assert_non_null(strstr(wanted, "\"final_logit_softcapping\": 30.0"));
         assert_string_equal(text, wanted);
         assert_int_equal(ewci_config_parse(ctx, "F", text, &again), EWC_OK);
-        assert_true(same(&c, &again));
+        assert_true(config_same(&c, &again));
         cJSON_Delete(root);
         ewci_free(ctx, text);
         ewci_free(ctx, wanted);
@@ -293,7 +269,7 @@ static void writing_puts_right_what_differs(void **state)
         c.eos_token = -1;
         assert_int_equal(ewci_config_format(ctx, &c, texts[i], EWC_F32, &text), EWC_OK);
         assert_int_equal(ewci_config_parse(ctx, "F", text, &again), EWC_OK);
-        assert_true(same(&c, &again));
+        assert_true(config_same(&c, &again));
         assert_int_equal(strstr(text, "rope_parameters") != NULL, i == 1);
         ewci_free(ctx, text);
         bare_close(&b);
@@ -325,26 +301,15 @@ static void a_new_file_has_both_spellings(void **state)
     assert_int_equal(ewci_config_parse(ctx, "F", text, &again), EWC_OK);
     assert_true(again.query_scale == 6);
     again.query_scale = 0;
-    assert_true(same(&c, &again));
+    assert_true(config_same(&c, &again));
     ewci_free(ctx, text);
     bare_close(&b);
-}
-
-static ewc_status parse_and_format(ewc_context *ctx, void *user)
-{
-    ewc_model_config c;
-    char *text;
-    (void)user;
-    ewc_status status = ewci_config_parse(ctx, "F", newer, &c);
-    if (status == EWC_OK) status = ewci_config_format(ctx, &c, newer, EWC_F32, &text);
-    if (status == EWC_OK) ewci_free(ctx, text);
-    return status;
 }
 
 static void survives_every_failed_allocation(void **state)
 {
     (void)state;
-    assert_in_range(bare_starve(parse_and_format, NULL), 3, 100);
+    assert_in_range(bare_starve(config_parse_and_format, (void *)(uintptr_t)newer), 3, 100);
 }
 
 static int64_t json_calls, json_fail_at;

@@ -2,14 +2,14 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "core/memory.h"
-#include "io/config.h"
-#include "support/bare.h"
+#include "support/configs.h"
 #include "support/files.h"
 
 #define SIZES                                                                                                     \
@@ -34,15 +34,6 @@ static const char vision[] =
     "\"text_config\": {\"hidden_size\": 2560, \"intermediate_size\": 10240, \"model_type\": \"gemma3_text\", "
     "\"num_hidden_layers\": 34, \"rope_scaling\": {\"factor\": 8.0, \"rope_type\": \"linear\"}, "
     "\"sliding_window\": 1024}, \"vision_config\": {\"hidden_size\": 1152}, \"torch_dtype\": \"bfloat16\"}";
-
-static const char *changed(const char *text, const char *from, const char *to)
-{
-    static char buffer[4096];
-    const char *at = strstr(text, from);
-    if (at == NULL) fail_msg("no %s", from);
-    snprintf(buffer, sizeof buffer, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
-    return buffer;
-}
 
 static ewc_model_config parsed(ewc_context *ctx, const char *text)
 {
@@ -84,15 +75,6 @@ static void what_is_left_out_has_the_default_of_transformers(void **state)
     bare_close(&b);
 }
 
-#define CHANGED_REFUSED(text, from, to, status, ...)                                                                   \
-    do {                                                                                                               \
-        bare b_;                                                                                                       \
-        ewc_model_config c_;                                                                                           \
-        ewc_context *ctx_ = bare_open(&b_);                                                                            \
-        REFUSED(ctx_, ewci_config_parse(ctx_, "F", changed((text), (from), (to)), &c_), (status), "F: ", __VA_ARGS__); \
-        bare_close(&b_);                                                                                               \
-    } while (0)
-
 static void refuses_by_name(void **state)
 {
     (void)state;
@@ -113,14 +95,6 @@ static void refuses_by_name(void **state)
     CHANGED_REFUSED(vision, "2560", "\"wide\"", wrong, "text_config: hidden_size", "wide");
     CHANGED_REFUSED(vision, "\"text_config\": {", "\"text_config\": 1, \"other\": {", wrong, "text_config",
                     "an object");
-}
-
-static bool same(const ewc_model_config *x, const ewc_model_config *y)
-{
-    ewc_model_config a = *x, b = *y;
-    memset(a.sliding + a.layers, 0, (size_t)(EWC_MAX_LAYERS - a.layers));
-    memset(b.sliding + b.layers, 0, (size_t)(EWC_MAX_LAYERS - b.layers));
-    return memcmp(&a, &b, sizeof a) == 0;
 }
 
 /* Written back, as it was, changed, and anew, it reads as the same. */
@@ -145,27 +119,16 @@ static void what_is_written_reads_as_the_same(void **state)
         if (original == vision || i % 3 == 2) assert_non_null(strstr(text, "\"Gemma3ForCausalLM\""));
         assert_null(strstr(text, "vision"));
         ewc_model_config again = parsed(ctx, text);
-        if (!same(&c, &again)) fail_msg("case %d: %s", i, text);
+        if (!config_same(&c, &again)) fail_msg("case %d: %s", i, text);
         ewci_free(ctx, text);
         bare_close(&b);
     }
 }
 
-static ewc_status parse_and_format(ewc_context *ctx, void *user)
-{
-    ewc_model_config c;
-    char *text;
-    (void)user;
-    ewc_status status = ewci_config_parse(ctx, "F", vision, &c);
-    if (status == EWC_OK) status = ewci_config_format(ctx, &c, vision, EWC_F32, &text);
-    if (status == EWC_OK) ewci_free(ctx, text);
-    return status;
-}
-
 static void survives_every_failed_allocation(void **state)
 {
     (void)state;
-    assert_in_range(bare_starve(parse_and_format, NULL), 1, 100);
+    assert_in_range(bare_starve(config_parse_and_format, (void *)(uintptr_t)vision), 1, 100);
 }
 
 int main(void)
