@@ -30,6 +30,7 @@ CONVERT, DRAWS, UPDATE_CALL = "lib/core/convert.h", "lib/cpu/kernels/rounding.h"
 ROUNDING, MOMENTS = "ops/test_update_rounding", "train/test_moments"
 SAFETENSORS = "lib/io/safetensors.c"
 VOCABULARY, CHECKPOINT, LISTED = "lib/model/vocabulary.c", "lib/model/checkpoint.c", "api/test_vocabulary"
+BUDGET, LAMBDA_TEST, BUDGET_TEST = "lib/train/budget.c", "train/test_lambda", "train/test_budget"
 FORWARD, BACKWARD, HEAD = "lib/model/forward.c", "lib/model/backward.c", "lib/model/head.c"
 
 MUTATIONS = [
@@ -333,4 +334,22 @@ MUTATIONS = [
     # ---- threads
     Mutation("products: OpenBLAS without the lock", "lib/cpu/openblas_lock.c", "pthread_mutex_lock(&table);", "",
              ("ops/test_concurrent_products",), times=2),
+    # ---- lambda on the way
+    Mutation("set_lambda waits for nothing that comes", "lib/api/trainer.c", "if (trainer->sealed) ewci_trainer_apply_strength(trainer);", "",
+             (LAMBDA_TEST,)),
+    Mutation("set_lambda: a resumed run goes back to the lambda that was added", "lib/train/state.c",
+             "trainer->strength_set = s->strength_set;", "trainer->strength_set = false;", (LAMBDA_TEST,)),
+    Mutation("set_lambda: of tasks of which one pulls, its lambda is lost", "lib/train/segments.c",
+             "if (trainer->task_count > 1 && trainer->only != NULL)", "if (trainer->task_count < 0)", (LAMBDA_TEST,)),
+    Mutation("budget: lambda falls when the rise is too large", BUDGET, "fmin(pow(s->predicted / aim, RAISING_GAIN), LARGEST_RAISE)",
+             "fmin(pow(aim / s->predicted, RAISING_GAIN), LARGEST_RAISE)", (BUDGET_TEST,)),
+    Mutation("budget: no last resort", BUDGET, "if (v->rise > OVERDRAWN * budget) {", "if (v->rise > 1e300) {", (BUDGET_TEST,)),
+    Mutation("budget: the anchor is not let go again", BUDGET, "} else if (v->rise <= AIM * budget) { s->pull = 1;",
+             "} else if (v->rise <= -1) { s->pull = 1;", (BUDGET_TEST,)),
+    Mutation("budget: the way to the present rise is not looked at", BUDGET, "double change = (v->rise - s->last_rise) / since * ahead;",
+             "double change = 0 * ahead;", (BUDGET_TEST,)),
+    Mutation("budget: a lambda that was given away comes back by its own factor only", BUDGET,
+             "s->lambda = fmax(s->lambda, FOOT * modelled(b, v)) * fmin(", "s->lambda = s->lambda * fmin(", (BUDGET_TEST,)),
+    Mutation("budget: the state forgets the last rise", "lib/train/budget_state.c", "&s->last_loss, &s->last_rise,",
+             "&s->last_loss, &s->last_loss,", (BUDGET_TEST,)),
 ]

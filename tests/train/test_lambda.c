@@ -135,6 +135,23 @@ static void of_several_anchors_all_are_multiplied(void **state)
     end(&r);
 }
 
+/* A task of lambda 0 does not pull, whatever the factor; that of the others is multiplied. */
+static void an_anchor_of_lambda_zero_stays_at_zero(void **state)
+{
+    (void)state;
+    static const double lambdas[2] = {5, 15};
+    float *expected = by_hand(2, lambdas);
+    run r;
+    begin(&r, 1, 0);
+    OK(r.ctx, ewc_trainer_add_anchor(r.trainer, r.anchor, NULL, 5, EWC_LAMBDA_ABSOLUTE, 0));
+    step(&r);
+    OK(r.ctx, ewc_trainer_set_lambda(r.trainer, 3));
+    step(&r);
+    check_weights(&r, expected, 0);
+    free(expected);
+    end(&r);
+}
+
 static void one_more_anchor_goes_back_to_what_was_added(void **state)
 {
     (void)state;
@@ -203,6 +220,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_step_is_taken_with_the_lambda_that_was_set_before_it),
         cmocka_unit_test(of_several_anchors_all_are_multiplied),
+        cmocka_unit_test(an_anchor_of_lambda_zero_stays_at_zero),
         cmocka_unit_test(one_more_anchor_goes_back_to_what_was_added),
         cmocka_unit_test(a_resumed_run_goes_on_with_the_saved_lambda),
         cmocka_unit_test(what_cannot_be_set_is_refused),
