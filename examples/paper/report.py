@@ -3,9 +3,10 @@
 
   report.py [--take DIR]... [--check] [RESULTS]
 
-RESULTS (default: docs/results) has one folder a study. Its README.md is a text with places "<!-- report: SIZE TABLE -->" ... "<!-- end -->": what stands
-between them is written by this program. SIZE/runs.md and SIZE/*.svg are written whole. --take DIR first takes over the results of a study's
-directory (DIR/results.jsonl; the folder is called like the study's table). --check writes nothing and fails when something is not as it would be written."""
+RESULTS (default: docs/results) has one folder a study. Its README.md is a text with places "<!-- report: SIZE TABLE -->" ... "<!-- end -->": what
+stands between them is written by this program. SIZE/runs.md and SIZE/*.svg are written whole. --take DIR first takes over the results of a study's
+directory (DIR/results.jsonl; the folder is called like the study's table). --check writes nothing and fails when something is not as it would be
+written."""
 
 import argparse
 import os

@@ -1,4 +1,5 @@
-"""The records of a study, put together: runs that differ by seed alone are one setting, settings of one method a family, and each method has a best one."""
+"""The records of a study, put together: runs that differ by seed alone are one setting, settings of one method a family, and each method has a best
+one."""
 
 import math
 from statistics import mean, stdev
@@ -64,7 +65,8 @@ class Summary:
         self.table, self.records = table, records
         self.old, self.new = table.old(), table.new()
         self.failed = [record for record in records if record.get("failed")]
-        trained = [record for record in records if record["kind"] == "train" and not record.get("failed") and not record["method"].startswith(CHECK)]
+        trained = [record for record in records
+                   if record["kind"] == "train" and not record.get("failed") and not record["method"].startswith(CHECK)]
         self.usual_rate = table.defaults["rate"]
         groups = {}
         for record in trained:

@@ -1,9 +1,8 @@
 """The tables of a study, as Markdown. Every function takes a Summary; report.py puts what it returns where the page names it."""
 
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 
 from summary import spread, title
-from table import number
 
 MISSING = "(not run yet)\n"
 
@@ -21,16 +20,17 @@ def percent(values):
 def about(found):
     """How many runs, on what, how long."""
     made = [record["made_with"] for record in found.records]
-    rates = [record["timing"]["tokens_per_second"] for record in found.records if record["kind"] == "train" and "tokens_per_second" in record["timing"]]
+    rates = sorted(record["timing"]["tokens_per_second"] for record in found.records
+                   if record["kind"] == "train" and "tokens_per_second" in record["timing"])
     steps = found.settings[0].records[0]["steps"] if found.settings else 0
     planned, names = found.table.runs, {record["run"] for record in found.records}
     missing = [run.name for run in planned if run.name not in names]
     body = [("runs", f"{len(found.records)} of {len(planned)}" + (f" (not yet: {', '.join(missing)})" if missing and len(missing) < 20 else "")),
-            ("a training run", f"{steps} steps, {found.tokens()} tokens" if steps else "none yet"),
+            ("a training run", f"{steps} steps, {found.tokens()} scored tokens" if steps else "none yet"),
             ("machine", "; ".join(dict.fromkeys(entry["machine"] for entry in made))),
             ("library", "; ".join(dict.fromkeys(f"{entry['version']}, commit {entry['commit']}" for entry in made))),
             ("time of all runs", f"{found.hours():.1f} hours"),
-            ("tokens a second in training", f"{min(rates):.0f} to {max(rates):.0f}, half of the runs above {sorted(rates)[len(rates) // 2]:.0f}" if rates else ""),
+            ("tokens a second in training", f"{rates[0]:.0f} to {rates[-1]:.0f}, median {median(rates):.0f}" if rates else ""),
             ("failed runs", ", ".join(record["run"] for record in found.failed) or "none")]
     return rows(("", ""), body)
 
@@ -63,8 +63,9 @@ def fishers(found):
     groups = list(next(iter(compared["shares"].values())))
     text += "\n" + rows(("share of the sum", *groups), [(names[name], *(f"{100 * shares[group]:.1f} %" for group in groups))
                                                         for name, shares in compared["shares"].items()])
-    pairs = [(" and ".join(names[name] for name in pair["pair"]), f"{pair['pearson']:.3f}", f"{pair['pearson_of_logarithms']:.3f}", f"{pair['spearman']:.3f}",
-              f"{100 * pair['common_in_top_percent']:.0f} %") for pair in compared["pairs"]]
+    pairs = [(" and ".join(names[name] for name in pair["pair"]),
+              *(f"{pair[key]:.3f}" for key in ("pearson", "pearson_of_logarithms", "spearman")), f"{100 * pair['common_in_top_percent']:.0f} %")
+             for pair in compared["pairs"]]
     return text + "\n" + rows(("correlation", "of values", "of logarithms", "of ranks", "common in the top 1 %"), pairs)
 
 
@@ -76,7 +77,8 @@ def setting_row(found, setting, bold=False):
 
 
 def head(found):
-    return ("run", *(title(text) for text in [*found.old, *found.new]), *(f"loss of {title(text)}" for text in found.old), f"learned of {title(found.new[0])}", "seeds")
+    names = [title(text) for text in [*found.old, *found.new]]
+    return ("run", *names, *(f"loss of {title(text)}" for text in found.old), f"learned of {title(found.new[0])}", "seeds")
 
 
 def base_row(found):
@@ -135,13 +137,14 @@ def choices(found):
         name = f"{setting.method}{' ' if setting.label else ''}{setting.label}"
         body.append((name, *(spread([100 * value for value in setting.accuracies(items, key)], "{:.1f}") + " %" for items, key in keys)))
     count = max(entry["items"] for entry in base["choices"].values())
-    return rows(("", *heads), body) + f"\n{count} items a set: an accuracy near a half has a standard error of {50 / count**0.5:.1f} points by the choice of items alone.\n"
+    error = 50 / count**0.5
+    return rows(("", *heads), body) + f"\n{count} items a set: by the choice of items alone an accuracy near a half has a standard error of {error:.1f} points.\n"
 
 
 def checks(found):
     """What the cut vocabulary and bf16 products do, where the study has runs for that."""
-    pairs = [("base", "base-whole-vocabulary", "before training: the whole vocabulary"), ("plain-1", "plain-whole-vocabulary-1", "no penalty: the whole vocabulary"),
-             ("plain-1", "plain-f32-1", "no penalty: f32 products")]
+    pairs = [("base", "base-whole-vocabulary", "before training: the whole vocabulary"),
+             ("plain-1", "plain-whole-vocabulary-1", "no penalty: the whole vocabulary"), ("plain-1", "plain-f32-1", "no penalty: f32 products")]
     body = []
     for name, other, text in pairs:
         a, b = found.record(name), found.record(other)
@@ -158,8 +161,10 @@ def spreads(found):
     several = [setting for setting in found.settings if setting.seeds() > 1]
     if not several:
         return MISSING
-    body = [(title(text), f"{mean(stdev(setting.losses(text)) for setting in several):.4f}", f"{max(stdev(setting.losses(text)) for setting in several):.4f}")
-            for text in [*found.old, *found.new]]
+    body = []
+    for text in [*found.old, *found.new]:
+        deviations = [stdev(setting.losses(text)) for setting in several]
+        body.append((title(text), f"{mean(deviations):.4f}", f"{max(deviations):.4f}"))
     return rows(("standard deviation of the loss over seeds", "mean over settings", "largest"), body)
 
 
@@ -172,7 +177,8 @@ def runs(found):
         body.append((record["run"], record["values"].get("seed", ""), f"{timing.get('whole_seconds', 0):.0f}",
                      f"{timing['tokens_per_second']:.0f}" if "tokens_per_second" in timing else "",
                      *(f"{final[text]['perplexity']:.3f}" if text in final else "" for text in [*found.old, *found.new])))
-    text = f"# {found.table.title}: every run\n\nMade by examples/paper/report.py from results.jsonl, which has more (the course of the losses, distances, penalties).\n\n"
+    text = (f"# {found.table.title}: every run\n\nMade by examples/paper/report.py from results.jsonl, which has more (the course of the losses, "
+            "distances, penalties).\n\n")
     text += rows(("run", "seed", "seconds", "tokens/s", *(title(name) for name in [*found.old, *found.new])), body)
     text += "\n## Commands\n\nIn the directory that `run.sh` makes; `--resume`, `--quiet` and `--threads` are left out.\n\n"
     for record in found.records:
@@ -186,5 +192,4 @@ def relative(found):
     made = [record for record in found.records if record["kind"] == "fisher"]
     if not made:
         return MISSING
-    return "".join(f"* {record['statistics']['estimator']}: λ 1 relative is λ {number(float('%.3g' % (1 / record['statistics']['mean'])))} absolute.\n"
-                   for record in made)
+    return "".join(f"* {record['statistics']['estimator']}: λ 1 relative is λ {1 / record['statistics']['mean']:.3g} absolute.\n" for record in made)

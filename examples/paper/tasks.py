@@ -1,5 +1,5 @@
-"""What is done for a run of each kind. Every command runs inside the study's directory, so that a recorded command names files by short relative paths:
-model, corpora/..., tokens/NAME.npy, runs/NAME/... ."""
+"""What is done for a run of each kind. Every command runs inside the study's directory, so that a recorded command names files by short relative
+paths: model, corpora/..., tokens/NAME.npy, runs/NAME/... ."""
 
 import json
 import os
@@ -220,8 +220,8 @@ class Tasks:
         return seconds
 
     def _evaluate(self, run, folder, model, record, timing):
-        """Losses and perplexities of the final parts, and the choices, of the directory `model`. The choices' tokens need not be in a cut vocabulary: they
-        are scored with the whole one."""
+        """Losses and perplexities of the final parts, and the choices, of the directory `model`. The choices' tokens need not be in a cut vocabulary:
+        they are scored with the whole one."""
         begun = time.monotonic()
         out, log = os.path.join(folder, "eval.jsonl"), os.path.join(folder, "output.txt")
         evaluation = self.evaluation(run, self.values(run), model)

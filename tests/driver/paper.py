@@ -230,7 +230,8 @@ def test_the_report_is_made_from_the_results_alone():
     same = [record for record in records.values() if record["kind"] == "train" and record["values"].get("lambda") == best[0]["values"]["lambda"]]
     mean = sum(record["final"]["old"]["perplexity"] for record in same) / 3
     close(numbers(row.split("|", 2)[2])[0], mean, 1e-2 / mean)
-    points = {(float(dot.get("cx")), float(dot.get("cy"))) for dot in ElementTree.parse("pages/tiny/tradeoff.svg").iter("{http://www.w3.org/2000/svg}circle")}
+    dots = ElementTree.parse("pages/tiny/tradeoff.svg").iter("{http://www.w3.org/2000/svg}circle")
+    points = {(float(dot.get("cx")), float(dot.get("cy"))) for dot in dots}
     assert len(points) == 3, points  # three settings, at different places
     for name in ("tradeoff", "course"):
         picture = ElementTree.parse(f"pages/tiny/{name}.svg").getroot()
@@ -339,8 +340,9 @@ def test_correlations_are_those_of_the_definition():
 
 
 if __name__ == "__main__":
-    main([test_the_report_is_made_from_the_results_alone, test_the_committed_pages_are_what_the_report_makes, test_a_study_is_made_once_and_repeats_itself, test_what_the_record_says_is_what_its_commands_do,
+    main([test_a_study_is_made_once_and_repeats_itself, test_what_the_record_says_is_what_its_commands_do,
           test_interrupted_and_gone_on_with_gives_the_same, test_committed_results_count_only_when_asked_and_when_of_the_same_command,
           test_a_second_runner_is_refused_and_a_failed_run_stops_only_what_needs_it, test_tables_that_cannot_be_run_are_refused,
           test_the_best_keeps_within_the_budget_or_has_the_smallest_sum, test_cut_token_files_do_not_overlap,
-          test_correlations_are_those_of_the_definition])
+          test_correlations_are_those_of_the_definition, test_the_report_is_made_from_the_results_alone,
+          test_the_committed_pages_are_what_the_report_makes])
