@@ -6,11 +6,13 @@
  *
  *   start    S below a twentieth of the run's: lambda = 2 gain R / (B Q), the strength at which the quadratic c Q, calibrated by c = R / Q,
  *            has used the budget up when the penalty is `gain`
+ *            (a little later, if no rise was large enough to measure by then)
  *   course   log lambda += gain * log(R^ / aim), R^ = R and what its slope over S adds if it goes on
  *   end      little rate is left to act: lambda stays, and while R is above the budget it is multiplied, more and more. */
 #include "train/budget.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "core/memory.h"
@@ -23,6 +25,7 @@
 #define OVERDRAWN 0.97 /* in the end phase: each step may add something still */
 /* Of the whole area: where feedback begins, and where it ends. */
 #define START_SHARE 0.05
+#define LATE_START_SHARE 0.15 /* where no rise was large enough before */
 #define END_SHARE 0.02
 #define NO_LOWERING_SHARE 0.10
 /* Nats of penalty, in nats of new loss at the first step: what a penalty comes to when it decides. */
@@ -116,11 +119,16 @@ static double deciding_penalty(const ewci_budget_state *s)
     return PENALTY_SHARE * s->new_loss;
 }
 
+static bool measurable(const ewc_budget *b, const view *v)
+{
+    return v->rise > MEASURABLE * b->options.budget && v->fisher_distance_squared > 0;
+}
+
 /* The strength at which a rise of c Q, c as measured now, has used the budget up when the penalty decides. */
 static double modelled(const ewc_budget *b, const view *v)
 {
     const ewci_budget_state *s = &b->state;
-    if (!(v->rise > MEASURABLE * b->options.budget) || !(v->fisher_distance_squared > 0)) return s->lambda;
+    if (!measurable(b, v)) return s->lambda;
     return 2 * deciding_penalty(s) * v->rise / (b->options.budget * v->fisher_distance_squared);
 }
 
@@ -129,6 +137,7 @@ static void start(ewc_budget *b, const view *v)
     ewci_budget_state *s = &b->state;
     double aim = AIM * b->options.budget, next = modelled(b, v);
     s->phase = EWC_BUDGET_START;
+    s->calibrated |= measurable(b, v);
     s->predicted = v->rise;
     if (v->rise > aim) next = fmax(next, s->lambda * v->rise / aim);
     s->lambda = next;
@@ -150,6 +159,10 @@ static void course(ewc_budget *b, const view *v)
     ewci_budget_state *s = &b->state;
     double budget = b->options.budget, aim = AIM * budget;
     s->phase = EWC_BUDGET_COURSE;
+    if (!s->calibrated && v->share < LATE_START_SHARE && measurable(b, v)) {
+        s->lambda = fmax(s->lambda, modelled(b, v));
+        s->calibrated = 1;
+    }
     s->predicted = predicted(b, v);
     if (s->predicted > aim) {
         s->lambda = fmax(s->lambda, FOOT * modelled(b, v)) * fmin(pow(s->predicted / aim, RAISING_GAIN), LARGEST_RAISE);

@@ -7,6 +7,7 @@
 /* All that a later decision depends on. */
 typedef struct ewci_budget_state {
     int64_t last_step, next_step; /* of the last observation, -1: none yet; of the one that is due next */
+    int64_t calibrated;           /* 1: a rise was large enough to model the strength by */
     double first_loss,
         new_loss; /* of the old text before the first step; of the new text, at the first probe after it */
     double last_loss, last_rise, last_area;

@@ -10,7 +10,7 @@
 
 #define FORMAT "libewc-budget-1"
 
-enum { WHOLE = 2, REAL = 8 };
+enum { WHOLE = 3, REAL = 8 };
 
 const char *ewc_budget_phase_name(ewc_budget_phase phase)
 {
@@ -40,7 +40,7 @@ ewc_status ewc_budget_describe(const ewc_budget *budget, ewc_budget_info *info)
 /* The numbers of a state in the order of the text. */
 static void fields(ewci_budget_state *s, int64_t *whole[WHOLE], double *real[REAL])
 {
-    int64_t *const integers[WHOLE] = {&s->last_step, &s->next_step};
+    int64_t *const integers[WHOLE] = {&s->last_step, &s->next_step, &s->calibrated};
     double *const numbers[REAL] = {&s->first_loss, &s->new_loss,  &s->last_loss, &s->last_rise,
                                    &s->last_area,  &s->predicted, &s->lambda,    &s->pull};
     memcpy(whole, integers, sizeof integers);

@@ -350,6 +350,8 @@ MUTATIONS = [
              "double change = 0 * ahead;", (BUDGET_TEST,)),
     Mutation("budget: a lambda that was given away comes back by its own factor only", BUDGET,
              "s->lambda = fmax(s->lambda, FOOT * modelled(b, v)) * fmin(", "s->lambda = s->lambda * fmin(", (BUDGET_TEST,)),
+    Mutation("budget: a first rise after the start is not modelled", BUDGET, "if (!s->calibrated && v->share < LATE_START_SHARE",
+             "if (s->calibrated && v->share < 0", (BUDGET_TEST,)),
     Mutation("budget: the state forgets the last rise", "lib/train/budget_state.c", "&s->last_loss, &s->last_rise,",
              "&s->last_loss, &s->last_loss,", (BUDGET_TEST,)),
 ]

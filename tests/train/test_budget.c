@@ -285,6 +285,30 @@ static void a_run_cut_after_every_step_makes_the_same_decisions(void **state)
     }
 }
 
+/* The strength after a rise of half the budget at the first probe from `step` on, all before it having seen none. */
+static double first_rise_at(ewc_context *ctx, int64_t step)
+{
+    const course c = {EWC_SCHEDULE_CONSTANT, 200, 0.02, 128};
+    ewc_budget *budget = budget_of(ctx, &c);
+    double lambda = -1;
+    for (int64_t s = 0; s <= step; s++) {
+        const ewc_budget_observation seen = {sizeof seen, s, s < step ? 4 : 4 * 1.01, 3.0, 1e-6};
+        if (ewc_budget_due(budget, s)) OK(ctx, ewc_budget_observe(budget, &seen, &lambda));
+    }
+    ewc_budget_destroy(budget);
+    return lambda;
+}
+
+/* 2 G R / (B Q) with G = 0.015 * 3 nats, R = B / 2. In the course feedback follows in the same probe, by a factor below 1 here. */
+static void the_first_rise_that_can_be_measured_sets_lambda_unless_it_is_late(void **state)
+{
+    const double modelled = 2 * 0.045 * 0.5 / 1e-6;
+    assert_true(fabs(first_rise_at(*state, 8) / modelled - 1) < 1e-9);
+    double later = first_rise_at(*state, 16);
+    assert_true(later < modelled && later > 0.5 * modelled);
+    assert_true(first_rise_at(*state, 36) < 128);
+}
+
 static void probes_are_at_both_ends_and_every_so_many_steps(void **state)
 {
     const course c = {EWC_SCHEDULE_CONSTANT, 200, 0.02, 128};
@@ -391,6 +415,7 @@ int main(void)
         cmocka_unit_test(forgetting_that_begins_late_is_met),
         cmocka_unit_test(a_wrong_first_lambda_is_mended),
         cmocka_unit_test(a_run_cut_after_every_step_makes_the_same_decisions),
+        cmocka_unit_test(the_first_rise_that_can_be_measured_sets_lambda_unless_it_is_late),
         cmocka_unit_test(probes_are_at_both_ends_and_every_so_many_steps),
         cmocka_unit_test(wrong_options_are_refused_by_name),
         cmocka_unit_test(wrong_observations_change_nothing),
