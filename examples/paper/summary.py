@@ -126,7 +126,8 @@ class Summary:
         settings = self.of(method)
         if not self.is_family(method):
             return settings
-        order = sorted(settings, key=lambda setting: (-setting.values["rate"], setting.values.get("lambda", 0), setting.values.get("share", 0)))
+        order = sorted(settings, key=lambda setting: (-setting.values["rate"], setting.values.get("lambda", 0), setting.values.get("share", 0),
+                                                      -setting.values.get("budget", 0)))
         return ([self.plain()] if self.plain() else []) + order
 
     def best(self, method):

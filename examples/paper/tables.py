@@ -138,7 +138,8 @@ def choices(found):
         body.append((name, *(spread([100 * value for value in setting.accuracies(items, key)], "{:.1f}") + " %" for items, key in keys)))
     count = max(entry["items"] for entry in base["choices"].values())
     error = 50 / count**0.5
-    return rows(("", *heads), body) + f"\n{count} items a set: by the choice of items alone an accuracy near a half has a standard error of {error:.1f} points.\n"
+    return rows(("", *heads), body) + (f"\n{count} items a set: by the choice of items alone an accuracy near a half has a standard error of "
+                                       f"{error:.1f} points.\n")
 
 
 def checks(found):
@@ -192,4 +193,5 @@ def relative(found):
     made = [record for record in found.records if record["kind"] == "fisher"]
     if not made:
         return MISSING
-    return "".join(f"* {record['statistics']['estimator']}: λ 1 relative is λ {1 / record['statistics']['mean']:.3g} absolute.\n" for record in made)
+    means = {record["statistics"]["estimator"]: record["statistics"]["mean"] for record in made}
+    return "".join(f"* {estimator}: λ 1 relative is λ {1 / value:.3g} absolute.\n" for estimator, value in means.items())
