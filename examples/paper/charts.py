@@ -38,6 +38,11 @@ def even_ticks(low, high):
     return [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
+def plain(value):
+    """20000 and not 2e+04."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
+
+
 class Axis:
     """From values to a share of the frame's side, with some room at both ends."""
 
@@ -75,11 +80,11 @@ def panel(number, columns, title, across, up, lines, levels=(), linear=False):
     for value in vertical.marks():
         y = place(points[0][0], value)[1]
         out.append(f'<line x1="{left}" x2="{left + WIDTH}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
-        out.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.4g}</text>')
+        out.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{plain(value)}</text>')
     for value in horizontal.marks():
         x = place(value, points[0][1])[0]
         out.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{top + HEIGHT}" class="grid"/>')
-        out.append(f'<text x="{x:.1f}" y="{top + HEIGHT + 16}" text-anchor="middle">{value:.4g}</text>')
+        out.append(f'<text x="{x:.1f}" y="{top + HEIGHT + 16}" text-anchor="middle">{plain(value)}</text>')
     out.append(f'<rect x="{left}" y="{top}" width="{WIDTH}" height="{HEIGHT}" class="frame"/>')
     for level, text in levels:
         y = place(points[0][0], level)[1]

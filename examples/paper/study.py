@@ -148,6 +148,7 @@ def carry_out(study, tasks, arguments, size):
         runs = wanted(study, arguments.only)
         if arguments.keep_committed is not None:
             adopt_committed(study, tasks, arguments.keep_committed or os.path.join(ROOT, "docs/results", size, "results.jsonl"))
+            results.write_lines(tasks.path("results.jsonl"), tasks.records())
         if arguments.list:
             show(study, tasks, runs)
             return 0
