@@ -78,14 +78,15 @@ int open_data(const char *command, ewc_context *context, ewc_model *model, const
     return CPT_OK;
 }
 
-ewc_status evaluate_data(ewc_model *model, ewc_data *data, int64_t length, int64_t first_token, float *per_token,
-                         data_loss *loss)
+ewc_status evaluate_data(ewc_model *model, ewc_data *data, int64_t length, int64_t most, int64_t first_token,
+                         float *per_token, data_loss *loss)
 {
     int64_t sequences = ewc_data_sequences(data),
             step = EVALUATION_TOKENS / length > 0 ? EVALUATION_TOKENS / length : 1;
     batch_room room;
     double sum = 0;
     int64_t tokens = 0;
+    if (most > 0 && most < step) step = most;
     ewc_status status = batch_room_make(&room, step, length) ? EWC_OK : EWC_ERROR_MEMORY;
     for (int64_t first = 0; first < sequences && status == EWC_OK; first += step) {
         int64_t count = sequences - first < step ? sequences - first : step;

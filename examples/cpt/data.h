@@ -40,8 +40,9 @@ typedef struct data_loss {
     int64_t tokens;
 } data_loss;
 
-/* Mean loss over all sequences of the data, in order. per_token: [sequences * length] or NULL. */
-ewc_status evaluate_data(ewc_model *model, ewc_data *data, int64_t length, int64_t first_token, float *per_token,
-                         data_loss *loss);
+/* Mean loss over all sequences of the data, in order, at most `most` of them a pass (0: as many as are fast): a pass larger than a step would
+ * enlarge the workspace of a model in training. per_token: [sequences * length] or NULL. */
+ewc_status evaluate_data(ewc_model *model, ewc_data *data, int64_t length, int64_t most, int64_t first_token,
+                         float *per_token, data_loss *loss);
 
 #endif

@@ -66,7 +66,7 @@ static int run_one(ewc_context *context, ewc_model *model, const eval_options *o
         if (values == NULL) code = program_error(NAME, CPT_OTHER, "out of memory");
     }
     if (code == CPT_OK) {
-        ewc_status status = evaluate_data(model, data, o->length, first_token, values, &loss);
+        ewc_status status = evaluate_data(model, data, o->length, 0, first_token, values, &loss);
         if (status != EWC_OK)
             code = program_fail(NAME, context, status);
         else if (!isfinite(loss.nll))

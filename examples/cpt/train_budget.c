@@ -85,6 +85,7 @@ int train_budget_open(train_budget *b, const train_options *o, ewc_context *cont
             wanted = o->forget_sequences > 0 ? o->forget_sequences : PROBE_SEQUENCES;
     b->sequences = wanted < there ? wanted : there;
     b->room_sequences = PROBE_TOKENS / o->length > 0 ? PROBE_TOKENS / o->length : 1;
+    if (b->room_sequences > o->batch) b->room_sequences = o->batch; /* more would enlarge the trainer's workspace */
     if (b->room_sequences > b->sequences) b->room_sequences = b->sequences;
     if (!batch_room_make(&b->room, b->room_sequences, o->length))
         return program_error(NAME, CPT_OTHER, "out of memory");
