@@ -577,7 +577,7 @@ EWC_API ewc_status ewc_trainer_add_anchor(ewc_trainer *trainer, ewc_anchor *anch
 
 /* Changes the strength of the penalty from the next step on: of a single anchor the absolute lambda, of several a factor on all of them
  * together (1: as they were added; adding another goes back to that). Before the first step, between steps, and after ewc_trainer_resume, which
- * puts the saved run's in force. Needs an anchor; one that was added with lambda 0 will do. */
+ * puts the saved run's in force. Needs an anchor; a single one that was added with lambda 0 will do, of several one must have more. */
 EWC_API ewc_status ewc_trainer_set_lambda(ewc_trainer *trainer, double lambda);
 /* What is in force: for a single anchor its absolute lambda, for several the factor, 0 without an anchor. */
 EWC_API double ewc_trainer_lambda(const ewc_trainer *trainer);

@@ -120,7 +120,7 @@ def make(directory):
     record = origin(name, digest)
     if made_already(directory, record):
         return False
-    aside = directory.with_name(directory.name + ".partial")
+    aside = directory.with_name(f".{directory.name}.get-model")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     with contextlib.ExitStack() as stack:

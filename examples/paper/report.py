@@ -16,7 +16,7 @@ import sys
 import charts
 import summary
 import tables
-from results import read_lines, write_lines
+from results import read_lines, write_lines, write_whole
 from study import HERE, ROOT
 from table import Table
 
@@ -134,8 +134,7 @@ def settle(files, check):
             pass
         stale.append(os.path.relpath(path))
         if not check:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
+            write_whole(path, text)
     for path in stale:
         print(f"{path}: {'not what report.py makes of the results' if check else 'written'}")
     return 1 if check and stale else 0

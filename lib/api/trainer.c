@@ -218,6 +218,13 @@ ewc_status ewc_trainer_set_lambda(ewc_trainer *trainer, double lambda)
     if (trainer->task_count == 0)
         return ewci_fail(ctx, EWC_ERROR_STATE,
                          "ewc_trainer_set_lambda: there is no penalty: call ewc_trainer_add_anchor first");
+    bool pulls = trainer->task_count == 1;
+    for (int64_t t = 0; t < trainer->task_count; t++) pulls = pulls || trainer->tasks[t].lambda > 0;
+    if (!pulls)
+        return ewci_fail(
+            ctx, EWC_ERROR_STATE,
+            "ewc_trainer_set_lambda: it multiplies the lambdas of several anchors, and all were added with 0: "
+            "add one with more");
     if (!isfinite(lambda) || lambda < 0)
         return ewci_fail(ctx, EWC_ERROR_ARGUMENT, "lambda: expected a finite number >= 0, found %g", lambda);
     trainer->strength_set = true;

@@ -34,7 +34,7 @@ static ewc_status unsupported_in(const ewci_config_reader *r, const settings *s,
     return ewci_config_unsupported(r, place, expected, value);
 }
 
-/* The plain rotation; with `factor`, also linear scaling, whose factor is stored. */
+/* The plain rotation; with `factor`, also linear scaling; *factor is then what it scales by, 1 for plain, and must be that already if it is not 0. */
 static ewc_status check_type(const ewci_config_reader *r, const settings *s, double *factor)
 {
     if (s->object == NULL) return EWC_OK;
@@ -47,14 +47,14 @@ static ewc_status check_type(const ewci_config_reader *r, const settings *s, dou
     const cJSON *partial = ewci_json_find(s->object, "partial_rotary_factor");
     if (!ewci_config_absent(partial) && !(cJSON_IsNumber(partial) && partial->valuedouble == 1.0))
         return unsupported_in(r, s, "partial_rotary_factor", "1", partial);
-    if (!linear) return EWC_OK;
-    double found;
+    if (factor == NULL) return EWC_OK;
+    double found = 1;
     char place[4200];
     snprintf(place, sizeof place, "%s: %s", r->file, s->name);
-    EWCI_TRY(ewci_json_real(r->ctx, place, s->object, "factor", 1e-300, 1e300, &found));
+    if (linear) EWCI_TRY(ewci_json_real(r->ctx, place, s->object, "factor", 1e-300, 1e300, &found));
     if (*factor != 0 && *factor != found)
-        return ewci_json_wrong(r->ctx, place, "factor", "the number that rope_parameters has",
-                               ewci_json_find(s->object, "factor"));
+        return ewci_json_wrong(r->ctx, place, linear ? "factor" : "rope_type", "what rope_parameters has",
+                               linear ? ewci_json_find(s->object, "factor") : type);
     *factor = found;
     return EWC_OK;
 }
@@ -99,7 +99,7 @@ static ewc_status read_gemma3(const ewci_config_reader *r, const settings *scali
     EWCI_TRY(check_type(r, &full, &factor));
     EWCI_TRY(check_type(r, scaling, &factor));
     EWCI_TRY(check_type(r, &sliding, NULL));
-    r->config->rope_scale = factor;
+    r->config->rope_scale = factor == 1 ? 0 : factor;
     EWCI_TRY(read_base(r, &full, "rope_theta", 1e6, &r->config->rope_theta));
     return read_base(r, &sliding, "rope_local_base_freq", 1e4, &r->config->rope_local_theta);
 }

@@ -89,6 +89,11 @@ ewc_status ewci_config_check(ewc_context *ctx, const ewc_model_config *c)
     EWCI_TRY(check_cap(ctx, "rope_scale", c->rope_scale));
     if (c->query_scale != 0) EWCI_TRY(check_real(ctx, "query_pre_attn_scalar", c->query_scale, 0.0));
     EWCI_TRY(check_cap(ctx, "attn_logit_softcapping", c->attention_softcap));
+    if (c->family == EWC_GEMMA2 && ewci_has_local_rope(c))
+        return ewci_fail(
+            ctx, EWC_ERROR_UNSUPPORTED,
+            "rope_local_theta, rope_scale: expected 0 for Gemma 2, whose layers all turn alike, found %g, %g",
+            c->rope_local_theta, c->rope_scale);
     if (c->family == EWC_GEMMA3 && c->attention_softcap != 0)
         return ewci_fail(ctx, EWC_ERROR_UNSUPPORTED,
                          "attn_logit_softcapping: expected 0 for Gemma 3, where transformers applies none, found %g",

@@ -148,10 +148,11 @@ static ewc_status embed(ewci_run *run)
     EWCI_PHASE(run, EWC_PHASE_ROPE,
                run->ops->rope_table(run->device, run->w->rope_table, run->w->positions, run->rows, c->head_dim,
                                     c->rope_theta, c->rope_scale == 0 ? 1.0 : c->rope_scale));
-    if (c->rope_local_theta != 0)
+    if (ewci_has_local_rope(c))
         EWCI_PHASE(run, EWC_PHASE_ROPE,
                    run->ops->rope_table(run->device, run->w->rope_local_table, run->w->positions, run->rows,
-                                        c->head_dim, c->rope_local_theta, 1.0));
+                                        c->head_dim, c->rope_local_theta == 0 ? c->rope_theta : c->rope_local_theta,
+                                        1.0));
     EWCI_PHASE(run, EWC_PHASE_EMBED,
                run->ops->embed_fwd(run->device, first->x, ewci_weight(run, run->model->layout.embedding),
                                    run->w->tokens_in, run->rows, c->hidden_size, (float)sqrt((double)c->hidden_size)));

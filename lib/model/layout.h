@@ -32,6 +32,12 @@ static inline int ewci_has_qk_norm(const ewc_model_config *config)
 
 #define EWCI_EMBEDDING_NAME "model.embed_tokens.weight"
 
+/* Do windowed layers turn by other angles than full ones? By their own base, or because scaling is of the full ones alone. */
+static inline int ewci_has_local_rope(const ewc_model_config *config)
+{
+    return config->rope_local_theta != 0 || (config->rope_scale != 0 && config->rope_scale != 1);
+}
+
 /* Checks the config (every field that the layout or the operations rely on) and fails naming the field. */
 ewc_status ewci_config_check(ewc_context *ctx, const ewc_model_config *config);
 

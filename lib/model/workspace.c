@@ -174,7 +174,7 @@ static void place_inputs(arena *a, struct ewci_workspace *w, const ewc_model_con
     w->compact_ids = take_bytes(a, 2 * (size_t)a->rows * sizeof(int32_t));
     w->row_weight = take_f32(a, 1);
     w->rope_table = take_f32(a, c->head_dim);
-    w->rope_local_table = c->rope_local_theta == 0 ? w->rope_table : take_f32(a, c->head_dim);
+    w->rope_local_table = ewci_has_local_rope(c) ? take_f32(a, c->head_dim) : w->rope_table;
 }
 
 static void place_backward(arena *a, struct ewci_workspace *w, const ewc_model_config *c)

@@ -65,6 +65,15 @@ static void each_field_of_a_configuration_is_named(void **state)
     c.layers = EWC_MAX_LAYERS + 1;
     refused(ctx, ewc_model_create(ctx, &c, 1, &model), EWC_ERROR_ARGUMENT, "num_hidden_layers");
     c = tiny_config();
+    c.rope_local_theta = 50;
+    refused(ctx, ewc_model_create(ctx, &c, 1, &model), EWC_ERROR_UNSUPPORTED, "rope_local_theta");
+    c = tiny_config();
+    c.rope_scale = 8;
+    refused(ctx, ewc_model_create(ctx, &c, 1, &model), EWC_ERROR_UNSUPPORTED, "rope_scale");
+    c = tiny_gemma3_config();
+    c.attention_softcap = 2;
+    refused(ctx, ewc_model_create(ctx, &c, 1, &model), EWC_ERROR_UNSUPPORTED, "attn_logit_softcapping");
+    c = tiny_config();
     c.struct_size = 1;
     refused(ctx, ewc_model_create(ctx, &c, 1, &model), EWC_ERROR_ARGUMENT, "struct_size");
     assert_null(model);

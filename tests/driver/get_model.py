@@ -169,7 +169,7 @@ def test_the_directory_is_whole_or_not_there_and_made_once():
         except KeyboardInterrupt:
             pass
         assert sorted(os.listdir()) == ["site"]
-        os.mkdir("model.partial")
+        os.mkdir(".model.get-model")
         convert.write_directory = lambda _, aside: aside.joinpath("config.json").write_text("{}")
         assert make()
         assert sorted(os.listdir("model")) == ["GEMMA_TERMS.html", "config.json", "origin.json"]

@@ -28,6 +28,11 @@ static const char newer[] =
     "\"rope_parameters\": {\"full_attention\": {\"rope_type\": \"linear\", \"factor\": 8.0, \"rope_theta\": 5000.0}, "
     "\"sliding_attention\": {\"rope_type\": \"default\", \"rope_theta\": 70.0}}, \"dtype\": \"float32\"}";
 
+/* The newer spelling without scaling. */
+static const char plain[] =
+    "{\"model_type\": \"gemma3_text\", \"rope_parameters\": {\"full_attention\": {\"rope_type\": \"default\"}, "
+    "\"sliding_attention\": {\"rope_type\": \"default\"}}, \"dtype\": \"float32\"}";
+
 /* As the published models with vision have it: what is as transformers' default is left out. */
 static const char vision[] =
     "{\"model_type\": \"gemma3\", \"architectures\": [\"Gemma3ForConditionalGeneration\"], \"eos_token_id\": [3, 106], "
@@ -90,6 +95,8 @@ static void refuses_by_name(void **state)
     CHANGED_REFUSED(newer, "\"dtype\"", "\"rope_theta\": 1.0, \"dtype\"", wrong, "rope_theta", "found 1");
     CHANGED_REFUSED(newer, "\"dtype\"", "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 2}, \"dtype\"",
                     wrong, "rope_scaling", "factor", "found 2");
+    CHANGED_REFUSED(plain, "\"dtype\"", "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 8}, \"dtype\"",
+                    wrong, "rope_scaling", "factor", "found 8");
     CHANGED_REFUSED(older, "pattern\": 3", "pattern\": 0", wrong, "sliding_window_pattern", "found 0");
     CHANGED_REFUSED(older, "\"vocab_size\": 73", "\"vocab_size\": -1", wrong, "vocab_size", "found -1");
     CHANGED_REFUSED(vision, "2560", "\"wide\"", wrong, "text_config: hidden_size", "wide");

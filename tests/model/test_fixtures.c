@@ -261,6 +261,36 @@ static void saving_keeps_every_bit(void **state)
     saved_and_loaded_again_is_the_same("vision", EWC_BF16);
 }
 
+/* However the rotation is said: a base of its own for windowed layers or not, scaled or not. */
+static void made_and_saved_gemma3_computes_the_same(void **state)
+{
+    (void)state;
+    static const double rotations[][2] = {{0, 0}, {0, 8}, {50, 0}, {50, 8}, {50, 1}};
+    const char *temporary = getenv("TMPDIR");
+    char directory[512];
+    tiny_batch b;
+    snprintf(directory, sizeof directory, "%s/made-gemma3", temporary == NULL ? "/tmp" : temporary);
+    tiny_batch_make(&b, 71, 2, 13, 5);
+    for (size_t i = 0; i < sizeof rotations / sizeof *rotations; i++) {
+        ewc_context *ctx = fixture_context(EWC_ISA_AUTO, 1);
+        ewc_model_config config = tiny_gemma3_config();
+        ewc_evaluation made = {.struct_size = sizeof made}, loaded = {.struct_size = sizeof loaded};
+        ewc_model *again = NULL;
+        config.rope_local_theta = rotations[i][0];
+        config.rope_scale = rotations[i][1];
+        ewc_model *model = tiny_model_of(ctx, &config, 3);
+        OK(ctx, ewc_model_evaluate(model, &b.batch, &made, NULL));
+        OK(ctx, ewc_model_save(model, directory, EWC_F32, 1));
+        OK(ctx, ewc_model_load(ctx, directory, &again));
+        OK(ctx, ewc_model_evaluate(again, &b.batch, &loaded, NULL));
+        assert_true(made.nll == loaded.nll);
+        ewc_model_destroy(model);
+        ewc_model_destroy(again);
+        ewc_context_destroy(ctx);
+    }
+    tiny_batch_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +304,7 @@ int main(void)
         cmocka_unit_test(residual_stream_and_its_hook_agree),
         cmocka_unit_test(both_spellings_of_the_configuration_are_read),
         cmocka_unit_test(saving_keeps_every_bit),
+        cmocka_unit_test(made_and_saved_gemma3_computes_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -124,7 +124,7 @@ MUTATIONS = [
     Mutation("rope: windowed layers turned with the base of the full ones", FORWARD,
              "sliding[layer] ? run->w->rope_local_table : run->w->rope_table", "sliding[layer] ? run->w->rope_table : run->w->rope_table",
              reduced=True),
-    Mutation("rope: windowed layers scaled too", FORWARD, "c->rope_local_theta, 1.0)", "c->rope_local_theta, c->rope_scale)"),
+    Mutation("rope: windowed layers scaled too", FORWARD, "c->rope_theta : c->rope_local_theta, 1.0)", "c->rope_theta : c->rope_local_theta, c->rope_scale)"),
     # ---- norms of queries and keys
     Mutation("qk_norm: keys normed with the queries' weight", QK_NORM, "return head >= h->heads;", "return 0 * (head >= h->heads);",
              reduced=True),
@@ -186,7 +186,7 @@ MUTATIONS = [
     Mutation("rounding: the same bits 2^32 elements further on", UPDATE_CALL, "(uint64_t)j->options->step, number >> 32",
              "(uint64_t)j->options->step, 0", (ROUNDING,)),
     Mutation("rounding: a call that crosses 2^32 elements", UPDATE_CALL,
-             "n = smaller(first + count - i, upper_half_changes);", "n = first + count - i; (void)upper_half_changes;", (ROUNDING,)),
+             "n = ewci_smaller(first + count - i, upper_half_changes);", "n = first + count - i; (void)upper_half_changes;", (ROUNDING,)),
     Mutation("rounding: each segment begins the random numbers again", STEP, "options.first_element = s->offset;", "", (MOMENTS,)),
     Mutation("trainer: bf16 moments rounded to nearest", STEP, "options.stochastic_rounding = o->moments_dtype == EWC_BF16;", "",
              (MOMENTS,)),
@@ -269,8 +269,8 @@ MUTATIONS = [
              "npy->type == EWCI_NPY_U32 ? (int64_t)x : (int64_t)(int32_t)x",
              "(int64_t)(int32_t)x", ("io/test_npy",)),
     Mutation("files: targets are the inputs", "lib/api/data.c",
-             "read_tokens(data, place + 1, length, targets",
-             "read_tokens(data, place, length, targets", ("api/test_data",)),
+             "read_tokens(data, place + 1, data->length, targets",
+             "read_tokens(data, place, data->length, targets", ("api/test_data",)),
     Mutation("files: the same order in every pass over the data", "lib/api/data.c",
              "ewci_permute(seed, (uint64_t)epoch,",
              "ewci_permute(seed, 0 * (uint64_t)epoch,", ("api/test_data",)),
@@ -292,8 +292,7 @@ MUTATIONS = [
              "hash = (hash ^ (uint64_t)ewci_npy_id(npy, i)) * 0xff51afd7ed558ccdULL;\n            hash ^= hash >> 32;",
              "hash += (uint64_t)ewci_npy_id(npy, i);", ("api/test_replay",)),
     # ---- checkpoints
-    Mutation("config: without layer_types the odd layers slide", "lib/io/config.c", "sliding[i] = i % 2 == 0;",
-             "sliding[i] = i % 2 == 1;"),
+    Mutation("config: without layer_types the odd layers slide", "lib/io/config_layers.c", "(i + 1) % pattern != 0", "(i + 1) % pattern == 0"),
     # ---- multiple choice
     Mutation("choices: positions do not count the prefix", "lib/model/run.c", "positions[i] += prefix_end[i] - prefix_start[i];",
              "(void)prefix_end;", ("api/test_choices",)),

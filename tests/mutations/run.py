@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Breaks one place of the library at a time and requires that a test notices.
 
-  run.py [--reduced] [--only TEXT] [--list]        BUILD: the build directory (default: build)
+  run.py [--reduced] [--only TEXT] [--list] [--texts]        BUILD: the build directory (default: build)
 
 The library is copied into the build directory and built there; each mutation of mutations.py is applied to the copy, the tests
 that it names are built again and run until one fails (caught) or all pass (not caught). A mutation whose text is no longer
@@ -69,15 +69,29 @@ def pattern(text):
     return re.compile(r"\s+".join(re.escape(word) for word in text.split()))
 
 
+def misplaced(sources, mutation):
+    """Why the mutation cannot be applied to these sources, or None."""
+    path = sources / mutation.file
+    if not path.exists():
+        return f"{mutation.file} does not exist"
+    found = len(pattern(mutation.old).findall(path.read_text()))
+    return None if found == mutation.times else f"expected {mutation.times} place(s) with its text in {mutation.file}, found {found}"
+
+
+def check_texts():
+    """Do all mutations still follow the code? Builds nothing."""
+    problems = [f"{m.name}: {problem}" for m in MUTATIONS if (problem := misplaced(ROOT, m)) is not None]
+    print("\n".join(problems) or f"the texts of all {len(MUTATIONS)} mutations are in the sources")
+    return 1 if problems else 0
+
+
 def try_mutation(tree, mutation):
     """(passed, verdict)"""
+    problem = misplaced(tree.sources, mutation)
+    if problem is not None:
+        return False, problem
     path = tree.sources / mutation.file
-    if not path.exists():
-        return False, f"{mutation.file} does not exist"
     original = path.read_text()
-    found = len(pattern(mutation.old).findall(original))
-    if found != mutation.times:
-        return False, f"expected {mutation.times} place(s) with its text in {mutation.file}, found {found}"
     path.write_text(pattern(mutation.old).sub(lambda match: mutation.new, original))
     try:
         problem = tree.make(mutation.tests)
@@ -94,7 +108,10 @@ def main():
     parser.add_argument("--reduced", action="store_true", help="the few mutations marked for continuous integration")
     parser.add_argument("--only", default="", help="mutations whose name or file contains this text")
     parser.add_argument("--list", action="store_true", help="print the names and stop")
+    parser.add_argument("--texts", action="store_true", help="only see whether each mutation's text is in the sources")
     options = parser.parse_args()
+    if options.texts:
+        return check_texts()
     chosen = [m for m in MUTATIONS
               if (m.reduced or not options.reduced) and (options.only in m.name or options.only in m.file)]
     if os.environ.get("ONEDNN") != "1":

@@ -213,6 +213,9 @@ static void what_cannot_be_set_is_refused(void **state)
     assert_int_equal(ewc_trainer_set_lambda(r.trainer, (double)INFINITY), EWC_ERROR_ARGUMENT);
     assert_true(ewc_trainer_lambda(r.trainer) == 5);
     end(&r);
+    begin(&r, 2, 0); /* two that do not pull, whatever multiplies them */
+    assert_int_equal(ewc_trainer_set_lambda(r.trainer, 1), EWC_ERROR_STATE);
+    end(&r);
 }
 
 int main(void)
