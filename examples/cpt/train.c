@@ -215,8 +215,7 @@ static int evaluate_all(training *t)
     int64_t step = ewc_trainer_steps(t->trainer);
     for (int64_t i = 0; i < t->evaluation_count; i++) {
         evaluation *e = &t->evaluations[i];
-        ewc_status status =
-            evaluate_data(t->model, e->data, t->o->length, t->o->batch, t->first_token, NULL, &e->last);
+        ewc_status status = evaluate_data(t->model, e->data, t->o->length, t->o->batch, t->first_token, NULL, &e->last);
         if (status == EWC_ERROR_CANCELLED) return interrupted(t);
         if (status != EWC_OK) return fail(t, status);
         if (e->first.tokens == 0) e->first = e->last;

@@ -28,13 +28,16 @@ static int describe(train_data *d, ewc_context *context)
     const train_options *o = d->o;
     uint64_t fingerprint;
     size_t size = sizeof d->description;
+    ewc_status status = ewc_data_fingerprint(d->text, &fingerprint);
+    if (status != EWC_OK) return program_fail(NAME, context, status);
     int used = snprintf(d->description, size,
-                        "tokens %lld, length %lld, batch %lld, accumulate %lld, order %d, seed %lld, documents %d%s%s",
-                        (long long)ewc_data_tokens(d->text), (long long)o->length, (long long)o->batch,
+                        "tokens %lld with fingerprint %016" PRIx64
+                        ", length %lld, batch %lld, accumulate %lld, order %d, seed %lld, documents %d%s%s",
+                        (long long)ewc_data_tokens(d->text), fingerprint, (long long)o->length, (long long)o->batch,
                         (long long)o->accumulate, o->order, (long long)o->seed, (int)o->documents,
                         o->products == EWC_PRODUCTS_BF16 ? ", products bf16" : "", o->bos ? ", bos" : "");
     if (d->replay == NULL) return CPT_OK;
-    ewc_status status = ewc_data_fingerprint(d->replay, &fingerprint);
+    status = ewc_data_fingerprint(d->replay, &fingerprint);
     if (status != EWC_OK) return program_fail(NAME, context, status);
     snprintf(d->description + used, size - (size_t)used,
              ", replay-share %.15g, replay tokens %lld with fingerprint %016" PRIx64, o->replay_share,

@@ -1,9 +1,9 @@
-"""The sequences that ewc-cpt reads: how many go into a pass of an evaluation during training."""
+"""The sequences that ewc-cpt reads: on resuming those of the run, --bos in everything that reads, how many an evaluation takes at a time."""
 
 import os
 import subprocess
 
-from harness import CPT, main, make_model, tokens, write_npy
+from harness import CPT, cpt, main, make_model, refused, tokens, write_npy
 
 LENGTH = 16
 
@@ -32,5 +32,15 @@ def test_evaluating_in_training_needs_no_more_memory_than_a_step():
         assert found < plain + 16, f"{name}: {found:.0f} MiB, {plain:.0f} without"
 
 
+def test_other_new_text_of_the_same_length_is_no_resumption():
+    make_model("m")
+    write_npy("t.npy", tokens(200))
+    cpt(*train("o", "--save-every", 1))
+    write_npy("t.npy", tokens(200, seed=2))
+    refused(3, ["with fingerprint", "resume with the options"], *train("o", "--resume"))
+    write_npy("t.npy", tokens(200))
+    cpt(*train("o", "--resume"))
+
+
 if __name__ == "__main__":
-    main([test_evaluating_in_training_needs_no_more_memory_than_a_step])
+    main([test_evaluating_in_training_needs_no_more_memory_than_a_step, test_other_new_text_of_the_same_length_is_no_resumption])
