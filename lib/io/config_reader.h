@@ -1,4 +1,4 @@
-/* What the files that read config.json share: the object in work and the refusal of what is not implemented. */
+/* What the files that read config.json share: the object in work and the refusal of what the library cannot do. */
 #ifndef EWCI_IO_CONFIG_READER_H
 #define EWCI_IO_CONFIG_READER_H
 

@@ -41,39 +41,29 @@ static void null_handles_are_fine_or_refused(void **state)
     assert_int_equal(ewc_trainer_steps(NULL), 0);
 }
 
+/* The configuration with one field changed is refused by name. */
+#define FIELD_REFUSED(config, field, value, status, name)                    \
+    do {                                                                     \
+        ewc_model_config c_ = config;                                        \
+        c_.field = (value);                                                  \
+        refused(ctx, ewc_model_create(ctx, &c_, 1, &model), (status), name); \
+    } while (0)
+
 static void each_field_of_a_configuration_is_named(void **state)
 {
     (void)state;
     ewc_context *ctx = tiny_context(1);
     ewc_model *model = NULL;
+    FIELD_REFUSED(tiny_config(), heads, 5, EWC_ERROR_ARGUMENT, "num_key_value_heads");
+    FIELD_REFUSED(tiny_config(), head_dim, 7, EWC_ERROR_ARGUMENT, "head_dim");
+    FIELD_REFUSED(tiny_config(), vocab_size, 0, EWC_ERROR_ARGUMENT, "vocab_size");
+    FIELD_REFUSED(tiny_config(), rms_norm_eps, NAN, EWC_ERROR_ARGUMENT, "rms_norm_eps");
+    FIELD_REFUSED(tiny_config(), attention_softcap, -1, EWC_ERROR_ARGUMENT, "attn_logit_softcapping");
+    FIELD_REFUSED(tiny_config(), layers, EWC_MAX_LAYERS + 1, EWC_ERROR_ARGUMENT, "num_hidden_layers");
+    FIELD_REFUSED(tiny_config(), rope_local_theta, 50, EWC_ERROR_UNSUPPORTED, "rope_local_theta");
+    FIELD_REFUSED(tiny_config(), rope_scale, 8, EWC_ERROR_UNSUPPORTED, "rope_scale");
+    FIELD_REFUSED(tiny_gemma3_config(), attention_softcap, 2, EWC_ERROR_UNSUPPORTED, "attn_logit_softcapping");
     ewc_model_config c = tiny_config();
-    c.heads = 5;
-    refused(ctx, ewc_model_create(ctx, &c, 1, &model), EWC_ERROR_ARGUMENT, "num_key_value_heads");
-    c = tiny_config();
-    c.head_dim = 7;
-    refused(ctx, ewc_model_create(ctx, &c, 1, &model), EWC_ERROR_ARGUMENT, "head_dim");
-    c = tiny_config();
-    c.vocab_size = 0;
-    refused(ctx, ewc_model_create(ctx, &c, 1, &model), EWC_ERROR_ARGUMENT, "vocab_size");
-    c = tiny_config();
-    c.rms_norm_eps = NAN;
-    refused(ctx, ewc_model_create(ctx, &c, 1, &model), EWC_ERROR_ARGUMENT, "rms_norm_eps");
-    c = tiny_config();
-    c.attention_softcap = -1;
-    refused(ctx, ewc_model_create(ctx, &c, 1, &model), EWC_ERROR_ARGUMENT, "attn_logit_softcapping");
-    c = tiny_config();
-    c.layers = EWC_MAX_LAYERS + 1;
-    refused(ctx, ewc_model_create(ctx, &c, 1, &model), EWC_ERROR_ARGUMENT, "num_hidden_layers");
-    c = tiny_config();
-    c.rope_local_theta = 50;
-    refused(ctx, ewc_model_create(ctx, &c, 1, &model), EWC_ERROR_UNSUPPORTED, "rope_local_theta");
-    c = tiny_config();
-    c.rope_scale = 8;
-    refused(ctx, ewc_model_create(ctx, &c, 1, &model), EWC_ERROR_UNSUPPORTED, "rope_scale");
-    c = tiny_gemma3_config();
-    c.attention_softcap = 2;
-    refused(ctx, ewc_model_create(ctx, &c, 1, &model), EWC_ERROR_UNSUPPORTED, "attn_logit_softcapping");
-    c = tiny_config();
     c.struct_size = 1;
     refused(ctx, ewc_model_create(ctx, &c, 1, &model), EWC_ERROR_ARGUMENT, "struct_size");
     assert_null(model);
