@@ -730,7 +730,7 @@ EWC_API int64_t ewc_data_sequences(const ewc_data *data);
 EWC_API ewc_status ewc_data_begin(ewc_data *data, int32_t token);
 /* Fails with the file and position of the first id outside [0, vocab). */
 EWC_API ewc_status ewc_data_check(ewc_data *data, int64_t vocab);
-/* Fails with the file and position of the first id that the model does not have (ewc_model_load_vocabulary). */
+/* Fails with the file and position of the first id that the model, of the same context, does not have (ewc_model_load_vocabulary). */
 EWC_API ewc_status ewc_data_check_model(ewc_data *data, const ewc_model *model);
 /* Sets listed[id] to 1 for every id of the stream; the others of [vocab] stay as they are. Fails as ewc_data_check, with nothing set. */
 EWC_API ewc_status ewc_data_vocabulary(ewc_data *data, int64_t vocab, uint8_t *listed);

@@ -180,6 +180,8 @@ ewc_status ewc_data_check_model(ewc_data *data, const ewc_model *model)
     char place[512];
     EWCI_REQUIRE(NULL, data);
     EWCI_REQUIRE(data->ctx, model);
+    if (model->ctx != data->ctx)
+        return ewci_fail(data->ctx, EWC_ERROR_MISMATCH, "model: expected a model of the same context as data");
     EWCI_TRY(ewc_data_check(data, ewci_vocabulary_whole(model)));
     for (int64_t file = 0; file < data->files && model->vocabulary != NULL; file++) {
         const ewci_npy *npy = &data->npy[file];

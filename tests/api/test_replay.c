@@ -186,6 +186,13 @@ static void what_does_not_fit_is_refused_and_nothing_written(void **state)
     REFUSED(t.ctx, REPLAY(NULL, 0.5, EWC_ORDER_SEQUENTIAL, 0, 4), EWC_ERROR_ARGUMENT, "replay is NULL");
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++) assert_int_equal(tokens[i], 0x55555555);
     OK(t.ctx, REPLAY(t.replay, 0.5, EWC_ORDER_SEQUENTIAL, 0, 20));
+    OK(t.ctx, ewc_data_begin(t.data, 2));
+    REFUSED(t.ctx, REPLAY(t.replay, 0.5, EWC_ORDER_SEQUENTIAL, 0, 4), EWC_ERROR_MISMATCH, "replay", "begin with 2",
+            "found -1");
+    OK(t.ctx, ewc_data_begin(t.replay, 3));
+    REFUSED(t.ctx, REPLAY(t.replay, 0.5, EWC_ORDER_SEQUENTIAL, 0, 4), EWC_ERROR_MISMATCH, "begin with 2", "found 3");
+    OK(t.ctx, ewc_data_begin(t.replay, 2));
+    OK(t.ctx, REPLAY(t.replay, 0.5, EWC_ORDER_SEQUENTIAL, 0, 20));
 #undef REPLAY
     REFUSED(NULL, ewc_data_replay_batch(NULL, t.replay, 0.5, EWC_ORDER_SEQUENTIAL, 0, 0, 1, tokens, targets, NULL),
             EWC_ERROR_ARGUMENT, "data is NULL");

@@ -130,6 +130,11 @@ static void data_are_listed_and_checked(void **state)
     OK(ctx, ewc_data_open(ctx, 1, paths, 2, &data));
     OK(ctx, ewc_data_check_model(data, s->l.listed));
     ewc_data_destroy(data);
+    ewc_context *other = tiny_context(1);
+    OK(other, ewc_data_open(other, 1, paths, 2, &data));
+    REFUSED(other, ewc_data_check_model(data, s->l.listed), EWC_ERROR_MISMATCH, "model", "same context");
+    ewc_data_destroy(data);
+    ewc_context_destroy(other);
 }
 
 /* ---- Fishers and anchors --------------------------------------------------------------------------------------------------- */

@@ -15,6 +15,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "support/files.h"
 #include "support/fixture.h"
 #include "support/tiny.h"
 
@@ -114,6 +115,33 @@ static void text_part_of_a_model_with_vision_agrees(void **state)
 {
     (void)state;
     agrees_with_transformers("vision", (const char *const[]){"plain", NULL});
+}
+
+/* A tensor that is neither of the text model nor of the vision part is refused beside a vision part too. */
+static void foreign_tensors_beside_vision_are_refused(void **state)
+{
+    (void)state;
+    static const char probe[] = "vision_tower.vision_model.head.probe";
+    ewc_context *ctx = fixture_context(EWC_ISA_AUTO, 1);
+    ewc_model *model = NULL;
+    size_t bytes, at = 0;
+    files_make_directory("v");
+    char *config = files_read("tests/fixtures/vision/config.json", NULL);
+    char *weights = files_read("tests/fixtures/vision/model.safetensors", &bytes);
+    while (at + sizeof probe <= bytes && memcmp(weights + at, probe, sizeof probe - 1) != 0) at++;
+    assert_true(at + sizeof probe <= bytes);
+    files_text("v/config.json", config);
+    files_write("v/model.safetensors", weights, bytes);
+    OK(ctx, ewc_model_load(ctx, files_path("v"), &model));
+    ewc_model_destroy(model);
+    weights[at] = 'f';
+    files_write("v/model.safetensors", weights, bytes);
+    REFUSED(ctx, ewc_model_load(ctx, files_path("v"), &model), EWC_ERROR_UNSUPPORTED, "fision_tower",
+            "not part of a Gemma 3");
+    free(config);
+    free(weights);
+    files_clear();
+    ewc_context_destroy(ctx);
 }
 
 typedef struct hook_data {
@@ -300,6 +328,7 @@ int main(void)
         cmocka_unit_test(f16_of_the_older_spelling_agrees),
         cmocka_unit_test(gemma3_agrees),
         cmocka_unit_test(text_part_of_a_model_with_vision_agrees),
+        cmocka_unit_test(foreign_tensors_beside_vision_are_refused),
         cmocka_unit_test(gemma3_configuration_is_read),
         cmocka_unit_test(residual_stream_and_its_hook_agree),
         cmocka_unit_test(both_spellings_of_the_configuration_are_read),

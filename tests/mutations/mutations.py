@@ -284,6 +284,8 @@ MUTATIONS = [
              "replayed ? number : number - old", ("api/test_replay",)),
     Mutation("replay: it is old text after the sequence that it fell due at", "lib/api/data.c",
              "ewc_replay_count(s->share, number + 1) > old;", "ewc_replay_count(s->share, number - 1) < old;", ("api/test_replay",)),
+    Mutation("replay: texts that begin otherwise are mixed", "lib/api/data.c", "if (replay->begin != data->begin)", "if (false)",
+             ("api/test_replay",)),
     Mutation("step: every micro-batch's losses in the first one's place", "lib/train/step.c", "losses += batches[i].sequences;", "",
              ("train/test_trainer",)),
     Mutation("step: a sequence's loss over all its tokens, scored or not", "lib/train/step.c", "losses[b] = scored > 0 ? sum / (double)scored : 0;",
@@ -292,6 +294,9 @@ MUTATIONS = [
              "hash = (hash ^ (uint64_t)ewci_npy_id(npy, i)) * 0xff51afd7ed558ccdULL;\n            hash ^= hash >> 32;",
              "hash += (uint64_t)ewci_npy_id(npy, i);", ("api/test_replay",)),
     # ---- checkpoints
+    Mutation("load: any other tensor of a Gemma 3 directory is taken for its vision part", CHECKPOINT,
+             'return begins_with(name, "vision_tower.") || begins_with(name, "multi_modal_projector.");',
+             'return begins_with(name, "");', ("model/test_fixtures",)),
     Mutation("config: without layer_types the odd layers slide", "lib/io/config_layers.c", "(i + 1) % pattern != 0", "(i + 1) % pattern == 0"),
     # ---- multiple choice
     Mutation("choices: positions do not count the prefix", "lib/model/run.c", "positions[i] += prefix_end[i] - prefix_start[i];",
