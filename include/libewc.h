@@ -714,7 +714,8 @@ EWC_API ewc_status ewc_plan_memory(ewc_context *context, const ewc_model_config 
 /* ---- Data ------------------------------------------------------------------------------------------------------------------- */
 
 /* A stream of token ids from .npy files (one-dimensional uint16, uint32 or int32, little-endian), mapped, laid end to end in the
- * order given. Sequence k is tokens[kL .. kL+L]: L inputs and L targets one further on; n tokens give (n - 1) / L sequences. */
+ * order given. Sequence k is tokens[kL .. kL+L]: L inputs and L targets one further on; n tokens give (n - 1) / L sequences. Opening fails where
+ * n < L. With n = L there is no sequence, and taking a batch fails, until ewc_data_begin makes one of them. */
 typedef struct ewc_data ewc_data;
 
 typedef enum ewc_order { EWC_ORDER_SEQUENTIAL = 0, EWC_ORDER_SHUFFLE = 1 } ewc_order;

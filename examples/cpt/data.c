@@ -56,6 +56,21 @@ bool split_name(const char *argument, char **name, const char **path)
     return true;
 }
 
+int find_first_token(const char *command, ewc_context *context, const ewc_model *model, bool bos, bool documents,
+                     int64_t *first_token)
+{
+    ewc_model_config config;
+    ewc_status status = ewc_model_get_config(model, &config);
+    if (status != EWC_OK) return program_fail(command, context, status);
+    if ((bos || documents) && config.bos_token < 0)
+        return program_error(command, CPT_INPUT,
+                             "--%s needs BOS, which the model has not: bos_token_id of its config.json is null; write "
+                             "there the id that documents begin with, or leave out --%s",
+                             bos ? "bos" : "documents", bos ? "bos" : "documents");
+    *first_token = documents ? config.bos_token : -1;
+    return CPT_OK;
+}
+
 static ewc_status begin_with_bos(ewc_data *data, const ewc_model *model)
 {
     ewc_model_config config;
@@ -63,19 +78,39 @@ static ewc_status begin_with_bos(ewc_data *data, const ewc_model *model)
     return status == EWC_OK ? ewc_data_begin(data, (int32_t)config.bos_token) : status;
 }
 
+/* Whether any target of the data counts: where sequences begin with BOS, BOS is none. Looks no further than the first one. */
+static ewc_status find_scored(ewc_data *data, int64_t length, bool *scored)
+{
+    batch_room room;
+    *scored = false;
+    ewc_status status = batch_room_make(&room, 1, length) ? EWC_OK : EWC_ERROR_MEMORY;
+    for (int64_t k = 0; status == EWC_OK && !*scored && (k == 0 || k < ewc_data_sequences(data)); k++) {
+        status = batch_room_fill(&room, data, EWC_ORDER_SEQUENTIAL, 0, k, 1, -1);
+        for (int64_t i = 0; status == EWC_OK && i < length; i++) *scored |= room.targets[i] >= 0;
+    }
+    batch_room_free(&room);
+    return status;
+}
+
 int open_data(const char *command, ewc_context *context, ewc_model *model, const option_list *files, int64_t length,
               bool bos, ewc_data **data)
 {
     ewc_data *opened = NULL;
+    bool scored = false;
     ewc_status status = ewc_data_open(context, files->count, files->items, length, &opened);
     if (status == EWC_OK && bos) status = begin_with_bos(opened, model);
     if (status == EWC_OK) status = ewc_data_check_model(opened, model);
-    if (status != EWC_OK) {
-        ewc_data_destroy(opened);
-        return program_fail(command, context, status);
+    if (status == EWC_OK) status = find_scored(opened, length, &scored);
+    if (status == EWC_OK && scored) {
+        *data = opened;
+        return CPT_OK;
     }
-    *data = opened;
-    return CPT_OK;
+    ewc_data_destroy(opened);
+    if (status != EWC_OK) return program_fail(command, context, status);
+    return program_error(command, CPT_INPUT,
+                         "%s%s: nothing is scored: every target of its sequences of %lld tokens is BOS, which is not "
+                         "predicted; expected text behind BOS",
+                         files->items[0], files->count > 1 ? " and the files behind it" : "", (long long)length);
 }
 
 ewc_status evaluate_data(ewc_model *model, ewc_data *data, int64_t length, int64_t most, int64_t first_token,

@@ -31,7 +31,12 @@ bool split_name(const char *argument, char **name, const char **path);
             "every sequence begins with BOS, which is no target: pre-trained models need it", NULL, 0, false, false \
     }
 
-/* Opens token files for sequences of `length`, beginning with the model's BOS if so, and checks ids against the model and that there is a sequence. Prints why not. */
+/* Of --bos and --documents: refuses them, printing why, where the model has no BOS. first_token: what documents start with, -1 without --documents. */
+int find_first_token(const char *command, ewc_context *context, const ewc_model *model, bool bos, bool documents,
+                     int64_t *first_token);
+
+/* Opens token files for sequences of `length`, beginning with the model's BOS if so, and checks ids against the model, that there is a sequence and
+ * that something is scored. Prints why not. */
 int open_data(const char *command, ewc_context *context, ewc_model *model, const option_list *files, int64_t length,
               bool bos, ewc_data **data);
 

@@ -83,22 +83,21 @@ static int run_one(ewc_context *context, ewc_model *model, const eval_options *o
 static int run(ewc_context *context, const eval_options *o)
 {
     ewc_model *model = NULL;
-    ewc_model_config config;
+    int64_t first_token = -1;
     value_list list = {0};
     if (o->per_token != NULL && !o->force && path_exists(o->per_token))
         return program_error(NAME, CPT_INPUT, "%s exists: give --force to overwrite it", o->per_token);
     const vocabulary_source source = {&o->vocabulary, o->model, o->tokenizer};
     int code = load_model(NAME, context, &source, false, &model);
     if (code != CPT_OK) return code;
-    ewc_status status = ewc_model_get_config(model, &config);
-    if (status != EWC_OK) code = program_fail(NAME, context, status);
+    code = find_first_token(NAME, context, model, o->bos, o->documents, &first_token);
     for (int64_t i = 0; i < o->data.count && code == CPT_OK; i++)
-        code = run_one(context, model, o, o->data.items[i], o->documents ? config.bos_token : -1, &list);
+        code = run_one(context, model, o, o->data.items[i], first_token, &list);
     const choices_options of_choices = {NAME, o->model, o->tokenizer, o->json};
     for (int64_t i = 0; i < o->choices.count && code == CPT_OK; i++)
         code = evaluate_choices(&of_choices, context, model, o->choices.items[i]);
     if (code == CPT_OK && o->per_token != NULL) {
-        status = ewc_npy_write_f32(context, o->per_token, list.values, list.count, o->force);
+        ewc_status status = ewc_npy_write_f32(context, o->per_token, list.values, list.count, o->force);
         if (status != EWC_OK) code = program_fail(NAME, context, status);
     }
     free(list.values);
@@ -131,7 +130,8 @@ int command_eval(int argc, char **argv)
         {"tokenizer", OPTION_TEXT, &o.tokenizer, "TOKENIZER.model",
          "for items of text; default: tokenizer.model of the model's directory", NULL, 0, false, false},
         {"per-token", OPTION_TEXT, &o.per_token, "LP.npy",
-         "write log-likelihoods of all targets, float32, in data order", NULL, 0, false, false},
+         "write log-likelihoods of all targets, float32, in data order: T a sequence; 0 where --bos scores nothing",
+         NULL, 0, false, false},
         {"json", OPTION_FLAG, &o.json, NULL, "one JSON object per data set and item", NULL, 0, false, false},
         DATA_BOS(&o.bos),
         {"documents", OPTION_FLAG, &o.documents, NULL, "attention does not cross BOS", NULL, 0, false, false},

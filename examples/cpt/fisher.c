@@ -56,7 +56,8 @@ static int run(ewc_context *context, const fisher_options *o)
     ewc_model *model = NULL;
     ewc_data *data = NULL;
     ewc_fisher *fisher = NULL;
-    ewc_model_config config;
+    int64_t first_token;
+    ewc_status status;
     ewc_fisher_options options;
     batch_room room = {0};
     if (!o->force && path_exists(o->out))
@@ -64,8 +65,7 @@ static int run(ewc_context *context, const fisher_options *o)
     const vocabulary_source source = {&o->vocabulary, o->model, NULL};
     int code = load_model(NAME, context, &source, o->quiet, &model);
     if (code != CPT_OK) return code;
-    ewc_status status = ewc_model_get_config(model, &config);
-    if (status != EWC_OK) code = program_fail(NAME, context, status);
+    code = find_first_token(NAME, context, model, o->bos, o->documents, &first_token);
     if (code == CPT_OK) code = open_data(NAME, context, model, &o->data, o->length, o->bos, &data);
     if (code != CPT_OK) goto done;
     if (o->sequences > ewc_data_sequences(data))
@@ -77,7 +77,7 @@ static int run(ewc_context *context, const fisher_options *o)
     options.seed = (uint64_t)o->seed;
     status =
         batch_room_make(&room, o->batch, o->length) ? ewc_fisher_create(model, &options, &fisher) : EWC_ERROR_MEMORY;
-    if (status == EWC_OK) status = estimate(o, data, fisher, o->documents ? config.bos_token : -1, &room);
+    if (status == EWC_OK) status = estimate(o, data, fisher, first_token, &room);
     if (status == EWC_OK) status = ewc_fisher_save(fisher, o->out, o->dtype ? EWC_BF16 : EWC_F32, o->force);
     if (status == EWC_OK)
         print_statistics(fisher);

@@ -171,17 +171,14 @@ static int resume(training *t)
 
 static int open_all(training *t)
 {
-    ewc_model_config config;
     const vocabulary_source source = {&t->o->vocabulary, t->o->model, NULL};
     int code = load_model(NAME, t->context, &source, t->o->quiet, &t->model);
-    if (code != CPT_OK) return code;
-    ewc_status status = ewc_model_get_config(t->model, &config);
-    if (status != EWC_OK) return fail(t, status);
-    t->first_token = t->o->documents ? config.bos_token : -1;
-    code = train_data_open(&t->data, t->o, t->context, t->model, t->first_token);
+    if (code == CPT_OK)
+        code = find_first_token(NAME, t->context, t->model, t->o->bos, t->o->documents, &t->first_token);
+    if (code == CPT_OK) code = train_data_open(&t->data, t->o, t->context, t->model, t->first_token);
     if (code == CPT_OK) code = open_evaluations(t);
     if (code != CPT_OK) return code;
-    status = make_trainer(t);
+    ewc_status status = make_trainer(t);
     if (status != EWC_OK) return fail(t, status);
     code = train_budget_open(&t->budget, t->o, t->context, t->model, t->trainer, t->fisher, t->first_token);
     if (code != CPT_OK) return code;

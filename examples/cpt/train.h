@@ -46,7 +46,7 @@ typedef struct train_log {
 } train_log;
 /* A resumed run goes on in the log, from which first everything is cut that it will write again. */
 int train_log_open(train_log *log, const train_options *o, int64_t steps_done);
-/* Of a step with replay: how many of its sequences were old, and the mean loss of those and of the others (NaN: there is none). */
+/* Of a step with replay: how many of its sequences were old, and the mean loss of those and of the others, as far as something in them is scored (NaN: there is none). */
 typedef struct replay_statistics {
     int64_t sequences;
     double old_loss, new_loss;

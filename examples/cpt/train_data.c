@@ -109,15 +109,25 @@ ewc_status train_data_fill(train_data *d, int64_t steps_done)
     return EWC_OK;
 }
 
+static bool is_scored(const train_data *d, int64_t sequence)
+{
+    const int32_t *targets = d->rooms[sequence / d->o->batch].targets + sequence % d->o->batch * d->o->length;
+    for (int64_t i = 0; i < d->o->length; i++)
+        if (targets[i] >= 0) return true;
+    return false;
+}
+
 replay_statistics train_data_split(const train_data *d)
 {
-    int64_t count = d->o->accumulate * d->o->batch, sequences[2] = {0, 0};
+    int64_t count = d->o->accumulate * d->o->batch, replayed = 0, sequences[2] = {0, 0};
     double sums[2] = {0, 0}, none = (double)NAN;
     for (int64_t i = 0; i < count; i++) {
+        replayed += d->replayed[i];
+        if (!is_scored(d, i)) continue;
         sequences[d->replayed[i]]++;
         sums[d->replayed[i]] += d->losses[i];
     }
-    return (replay_statistics){sequences[1], sequences[1] > 0 ? sums[1] / (double)sequences[1] : none,
+    return (replay_statistics){replayed, sequences[1] > 0 ? sums[1] / (double)sequences[1] : none,
                                sequences[0] > 0 ? sums[0] / (double)sequences[0] : none};
 }
 

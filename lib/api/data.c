@@ -16,10 +16,17 @@ struct ewc_data {
     int64_t files;
     ewci_npy *npy;
     char **paths;
-    int64_t *starts; /* [files + 1]: number of each file's first token in the whole stream */
-    int64_t length, sequences;
-    int32_t begin; /* every sequence's first input; -1: none */
+    int64_t *starts;           /* [files + 1]: number of each file's first token in the whole stream */
+    int64_t length, sequences; /* sequences 0: as many tokens as one has, which ewc_data_begin makes one of */
+    int32_t begin;             /* every sequence's first input; -1: none */
 };
+
+static ewc_status refuse_few(const ewc_data *data)
+{
+    return ewci_fail(data->ctx, EWC_ERROR_ARGUMENT,
+                     "%s: expected more than %lld tokens for one sequence of that length, found %lld%s", data->paths[0],
+                     (long long)data->length, (long long)ewc_data_tokens(data), data->files > 1 ? " in all files" : "");
+}
 
 static ewc_status open_file(ewc_data *data, int64_t file, const char *path)
 {
@@ -49,10 +56,7 @@ static ewc_status open_files(ewc_data *data, const char *const *paths)
     }
     int64_t tokens = data->starts[files];
     data->sequences = tokens > 0 ? (tokens - 1) / data->length : 0;
-    if (data->sequences > 0) return EWC_OK;
-    return ewci_fail(data->ctx, EWC_ERROR_ARGUMENT,
-                     "%s: expected more than %lld tokens for one sequence of that length, found %lld%s", paths[0],
-                     (long long)data->length, (long long)tokens, files > 1 ? " in all files" : "");
+    return tokens < data->length ? refuse_few(data) : EWC_OK;
 }
 
 ewc_status ewc_data_open(ewc_context *context, int64_t files, const char *const *paths, int64_t length, ewc_data **data)
@@ -305,6 +309,8 @@ static ewc_status fill_batch(const source *s, int64_t first, int64_t count, int3
 {
     int64_t length = s->data->length;
     EWCI_TRY(check_request(s->data, s->order, first, count));
+    if (s->data->sequences == 0) return refuse_few(s->data);
+    if (s->replay != NULL && s->replay->sequences == 0) return refuse_few(s->replay);
     for (int64_t i = 0; i < count; i++) { /* nothing is written unless all can be */
         found f = find_sequence(s, first + i);
         EWCI_TRY(read_tokens(f.data, f.place, stride_of(f.data) + 1, NULL));

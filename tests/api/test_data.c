@@ -192,6 +192,37 @@ static void sequences_begin_with_bos_and_every_token_is_scored_once(void **state
     ewc_context_destroy(ctx);
 }
 
+/* As many tokens as a sequence has: none without BOS in front, one with it. Their ids can be had in either case. */
+static void tokens_of_one_sequence_need_bos(void **state)
+{
+    (void)state;
+    enum { L = 4 };
+    ewc_context *ctx = tiny_context(1);
+    const int64_t lengths[] = {L - 1, 1}, more[] = {L + 1};
+    ewc_data *data = open_numbers(ctx, lengths, 2, L, 10);
+    int32_t tokens[L], targets[L];
+    uint8_t listed[20] = {0};
+    assert_int_equal(ewc_data_sequences(data), 0);
+    REFUSED(ctx, ewc_data_batch(data, EWC_ORDER_SEQUENTIAL, 0, 0, 1, tokens, targets), EWC_ERROR_ARGUMENT, "part0.npy",
+            "more than 4 tokens", "found 4 in all files");
+    OK(ctx, ewc_data_vocabulary(data, 20, listed));
+    assert_true(listed[10] && listed[13] && !listed[14]);
+    OK(ctx, ewc_data_begin(data, 2));
+    assert_int_equal(ewc_data_sequences(data), 1);
+    OK(ctx, ewc_data_batch(data, EWC_ORDER_SHUFFLE, 0, 5, 1, tokens, targets));
+    const int32_t expected[] = {2, 10, 11, 12}, expected_targets[] = {-1, 11, 12, 13};
+    assert_memory_equal(tokens, expected, sizeof tokens);
+    assert_memory_equal(targets, expected_targets, sizeof targets);
+    ewc_data_destroy(data);
+    ewc_data *replay = open_numbers(ctx, lengths, 2, L, 10);
+    data = open_numbers(ctx, more, 1, L, 0);
+    REFUSED(ctx, ewc_data_replay_batch(data, replay, 0.5, EWC_ORDER_SEQUENTIAL, 0, 0, 1, tokens, targets, NULL),
+            EWC_ERROR_ARGUMENT, "more than 4 tokens");
+    ewc_data_destroy(replay);
+    ewc_data_destroy(data);
+    ewc_context_destroy(ctx);
+}
+
 /* An int32 file by hand, since the library does not write negative ids. */
 static void negative_ids_are_refused_before_anything_is_written(void **state)
 {
@@ -220,7 +251,7 @@ static void opening_says_what_is_wrong(void **state)
     ewc_data *data = NULL;
     const char *paths[2] = {write_tokens(ctx, "a.npy", 0, 4, 0), files_path("none.npy")};
     REFUSED(ctx, ewc_data_open(ctx, 2, paths, 3, &data), EWC_ERROR_IO, "none.npy", "No such file");
-    REFUSED(ctx, ewc_data_open(ctx, 1, paths, 4, &data), EWC_ERROR_ARGUMENT, "a.npy", "more than 4 tokens", "found 4");
+    REFUSED(ctx, ewc_data_open(ctx, 1, paths, 5, &data), EWC_ERROR_ARGUMENT, "a.npy", "more than 5 tokens", "found 4");
     REFUSED(ctx, ewc_data_open(ctx, 1, paths, INT64_MAX, &data), EWC_ERROR_ARGUMENT, "a.npy");
     REFUSED(ctx, ewc_data_open(ctx, 1, paths, 0, &data), EWC_ERROR_ARGUMENT, "length", "found 0");
     REFUSED(ctx, ewc_data_open(ctx, 0, paths, 3, &data), EWC_ERROR_ARGUMENT, "files", "found 0");
@@ -369,6 +400,7 @@ int main(void)
         TEST(negative_ids_are_refused_before_anything_is_written),
         TEST(opening_says_what_is_wrong),
         TEST(sequences_begin_with_bos_and_every_token_is_scored_once),
+        TEST(tokens_of_one_sequence_need_bos),
         TEST(documents_begin_at_their_first_token),
         TEST(writing_refuses_what_it_must),
         TEST(text_comes_document_by_document),
