@@ -673,7 +673,8 @@ EWC_API int ewc_budget_due(const ewc_budget *budget, int64_t step);
 EWC_API ewc_status ewc_budget_observe(ewc_budget *budget, const ewc_budget_observation *observation, double *lambda);
 EWC_API ewc_status ewc_budget_describe(const ewc_budget *budget, ewc_budget_info *info);
 /* The state as one line of text, to be kept with the training state, and back into a budget made with the same options: what follows has the
- * bits of the uninterrupted run. text: room for EWC_BUDGET_TEXT bytes. */
+ * bits of the uninterrupted run. text: room for EWC_BUDGET_TEXT bytes. Another budget, steps or every: EWC_ERROR_MISMATCH; a damaged text:
+ * EWC_ERROR_FORMAT; the budget is as before then. */
 #define EWC_BUDGET_TEXT 512
 EWC_API ewc_status ewc_budget_write(const ewc_budget *budget, char *text, size_t bytes);
 EWC_API ewc_status ewc_budget_read(ewc_budget *budget, const char *text);

@@ -69,6 +69,33 @@ static ewc_status make_budget(train_budget *b, const ewc_fisher *fisher)
     return status;
 }
 
+/* Sequences first .. first+count-1 of the probe into the room: number i of K is number i n/K of the file's n. */
+static ewc_status fill(train_budget *b, int64_t first, int64_t count)
+{
+    int64_t there = ewc_data_sequences(b->probe), length = b->o->length;
+    ewc_status status = EWC_OK;
+    for (int64_t i = 0; i < count && status == EWC_OK; i++)
+        status = ewc_data_batch(b->probe, EWC_ORDER_SEQUENTIAL, 0, (first + i) * there / b->sequences, 1,
+                                b->room.tokens + i * length, b->room.targets + i * length);
+    return status == EWC_OK ? batch_room_filled(&b->room, count, b->first_token) : status;
+}
+
+/* Whether a loss can be measured: sequences of BOS alone have no target. */
+static int check_scored(train_budget *b)
+{
+    for (int64_t i = 0; i < b->sequences; i++) {
+        ewc_status status = fill(b, i, 1);
+        if (status != EWC_OK) return program_fail(NAME, b->context, status);
+        for (int64_t j = 0; j < b->o->length; j++)
+            if (b->room.targets[j] >= 0) return CPT_OK;
+    }
+    return program_error(NAME, CPT_INPUT,
+                         "--forget-probe %s: expected old text to measure a loss on, found no token that is scored in "
+                         "the probe's sequences (%lld); a BOS is never a target: give other text, or more "
+                         "--forget-sequences",
+                         b->o->forget_probe.items[0], (long long)b->sequences);
+}
+
 int train_budget_open(train_budget *b, const train_options *o, ewc_context *context, ewc_model *model,
                       ewc_trainer *trainer, const ewc_fisher *fisher, int64_t first_token)
 {
@@ -89,6 +116,8 @@ int train_budget_open(train_budget *b, const train_options *o, ewc_context *cont
     if (b->room_sequences > b->sequences) b->room_sequences = b->sequences;
     if (!batch_room_make(&b->room, b->room_sequences, o->length))
         return program_error(NAME, CPT_OTHER, "out of memory");
+    code = check_scored(b);
+    if (code != CPT_OK) return code;
     ewc_status status = make_budget(b, fisher);
     return status == EWC_OK ? CPT_OK : program_fail(NAME, context, status);
 }
@@ -98,17 +127,6 @@ void train_budget_close(train_budget *b)
     ewc_budget_destroy(b->budget);
     ewc_data_destroy(b->probe);
     batch_room_free(&b->room);
-}
-
-/* Sequences first .. first+count-1 of the probe into the room: number i of K is number i n/K of the file's n. */
-static ewc_status fill(train_budget *b, int64_t first, int64_t count)
-{
-    int64_t there = ewc_data_sequences(b->probe), length = b->o->length;
-    ewc_status status = EWC_OK;
-    for (int64_t i = 0; i < count && status == EWC_OK; i++)
-        status = ewc_data_batch(b->probe, EWC_ORDER_SEQUENTIAL, 0, (first + i) * there / b->sequences, 1,
-                                b->room.tokens + i * length, b->room.targets + i * length);
-    return status == EWC_OK ? batch_room_filled(&b->room, count, b->first_token) : status;
 }
 
 static ewc_status old_loss(train_budget *b, double *loss)
@@ -218,13 +236,14 @@ int train_budget_write(const train_budget *b, char *text)
 }
 
 /* From "NEW_LOSS STATE". */
-static int take_state(train_budget *b, const char *text, size_t length)
+static int take_state(train_budget *b, const char *states, const char *text, size_t length)
 {
     char copy[TRAIN_BUDGET_TEXT], *rest;
     snprintf(copy, sizeof copy, "%.*s", (int)length, text);
     b->new_loss = strtod(copy, &rest);
     ewc_status status = ewc_budget_read(b->budget, *rest == ' ' ? rest + 1 : rest);
-    return status == EWC_OK ? CPT_OK : program_fail(NAME, b->context, status);
+    if (status == EWC_OK) return CPT_OK;
+    return program_error(NAME, CPT_INPUT, "%s: %s", states, ewc_last_error(b->context));
 }
 
 int train_budget_resume(train_budget *b, const char *states, const char **line)
@@ -243,5 +262,5 @@ int train_budget_resume(train_budget *b, const char *states, const char **line)
             states, saved ? "--forget-budget " : "no --forget-budget", (int)(said < whole ? said : whole), text,
             b->budget != NULL ? "--forget-budget " : "no --forget-budget", b->description);
     *line = text + whole + (text[whole] == '\n');
-    return take_state(b, text + said + 2, whole - said - 2);
+    return take_state(b, states, text + said + 2, whole - said - 2);
 }

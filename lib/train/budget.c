@@ -34,6 +34,12 @@
 #define MEASURABLE 0.05
 /* Of the modelled strength: from where on a strength that was lowered and lowered goes up again. */
 #define FOOT 1e-3
+/* Of the modelled strength, at which feedback stops: the penalty is 15 times the new loss there, and a rise that does not follow that follows
+ * nothing. Lambda would wind up for as long as it lasts, and take as long to come back. */
+#define CEILING 1e3
+/* Of lambda, and of lambda * pull, which a penalty of F32 numbers can still be computed with. */
+#define LARGEST_LAMBDA 1e20
+#define LARGEST_STRENGTH 1e30
 #define LARGEST_RAISE 8.0
 #define LARGEST_LOWERING 10.0
 #define RAISING_GAIN 0.8
@@ -41,6 +47,7 @@
 /* Of the budget: what the slope may take from the rise, and add to it. */
 #define LEAST_CHANGE (-0.1)
 #define LARGEST_CHANGE 0.3
+#define LARGEST_RISE 1e100 /* more is the same, and stays finite */
 /* How much harder the anchor is held at each probe that finds the budget overdrawn at the end, and in all. */
 #define LEAST_PULL 3.0
 #define LARGEST_RISE_OF_PULL 100.0
@@ -76,6 +83,18 @@ static ewc_status area_of(const ewc_budget *b, int64_t step, double *area)
     return step == 0 ? EWC_OK : ewc_schedule_areas(b->ctx, &b->options.schedule, step, area, &s2);
 }
 
+static int64_t twentieth(const ewc_budget_options *o)
+{
+    return o->steps / 20 > 0 ? o->steps / 20 : 1;
+}
+
+/* The steps of the end phase: as many as `every`, but probes that are far apart make the end no longer, or it would begin with the run. */
+static int64_t end_steps(const ewc_budget *b)
+{
+    int64_t most = twentieth(&b->options);
+    return b->options.every < most ? b->options.every : most;
+}
+
 ewc_status ewc_budget_create(ewc_context *ctx, const ewc_budget_options *options, ewc_budget **out)
 {
     ewc_budget_options taken;
@@ -85,7 +104,7 @@ ewc_status ewc_budget_create(ewc_context *ctx, const ewc_budget_options *options
     ewc_budget_options_default(&taken);
     EWCI_TRY(ewci_sized_take(ctx, "options", options, &taken, sizeof taken));
     EWCI_TRY(check_options(ctx, &taken));
-    if (taken.every == 0) taken.every = taken.steps / 20 > 0 ? taken.steps / 20 : 1;
+    if (taken.every == 0) taken.every = twentieth(&taken);
     EWCI_TRY(ewci_alloc_array(ctx, 1, sizeof(ewc_budget), "a budget", &memory));
     ewc_budget *b = memory;
     b->ctx = ctx;
@@ -132,6 +151,13 @@ static double modelled(const ewc_budget *b, const view *v)
     return 2 * deciding_penalty(s) * v->rise / (b->options.budget * v->fisher_distance_squared);
 }
 
+/* The largest lambda of feedback. A rise that cannot be measured says nothing about it. */
+static double ceiling(const ewc_budget *b, const view *v)
+{
+    double most = measurable(b, v) ? CEILING * modelled(b, v) : 0;
+    return most > 0 ? fmin(most, LARGEST_LAMBDA) : LARGEST_LAMBDA;
+}
+
 static void start(ewc_budget *b, const view *v)
 {
     ewci_budget_state *s = &b->state;
@@ -140,7 +166,7 @@ static void start(ewc_budget *b, const view *v)
     s->calibrated |= measurable(b, v);
     s->predicted = v->rise;
     if (v->rise > aim) next = fmax(next, s->lambda * v->rise / aim);
-    s->lambda = next;
+    s->lambda = fmin(next, ceiling(b, v));
 }
 
 /* The rise after half as much area again as was spent so far, or as is left, if it goes on as since the last probe. */
@@ -170,6 +196,7 @@ static void course(ewc_budget *b, const view *v)
         double factor = s->predicted > 0 ? pow(s->predicted / aim, LOWERING_GAIN) : 0;
         s->lambda = s->lambda * fmax(factor, 1 / LARGEST_LOWERING);
     }
+    s->lambda = fmin(s->lambda, ceiling(b, v));
 }
 
 /* The rate falls, and with it what the penalty can do in a step: it is multiplied again and again while the budget is overdrawn. */
@@ -179,7 +206,7 @@ static void hold(ewc_budget *b, const view *v)
     double budget = b->options.budget;
     s->predicted = v->rise;
     if (v->rise > OVERDRAWN * budget) {
-        s->lambda = fmax(s->lambda, FOOT * modelled(b, v));
+        s->lambda = fmin(fmax(s->lambda, FOOT * modelled(b, v)), LARGEST_LAMBDA);
         s->pull = fmin(s->pull * fmin(fmax(pow(v->rise / budget, 4), LEAST_PULL), LARGEST_RISE_OF_PULL), LARGEST_PULL);
     } else if (v->rise <= AIM * budget) {
         s->pull = 1;
@@ -187,17 +214,22 @@ static void hold(ewc_budget *b, const view *v)
     s->phase = s->pull > 1 ? EWC_BUDGET_PULL : EWC_BUDGET_END;
 }
 
-/* 1, 2, 4, 8 ... until these are further apart than `every`; then every so many; at the end halves of what is left, and every step
- * while the budget is overdrawn. */
+/* 1, 2, 4, 8 ... until these are further apart than `every`; then every so many; of the last `every` steps halves of what is left. While the
+ * anchor is held harder an eighth of the end phase's length, and within that length every step. */
 static int64_t next_probe(const ewc_budget *b, int64_t step)
 {
     const ewci_budget_state *s = &b->state;
-    int64_t every = b->options.every, left = b->options.steps - step, ahead = every;
+    int64_t every = b->options.every, end = end_steps(b), left = b->options.steps - step, ahead = every;
     if (left <= 0) return INT64_MAX;
     if (step < every) ahead = step > 0 ? step : 1;
-    if (s->phase == EWC_BUDGET_PULL) ahead = every / 8 > 0 && left > every ? every / 8 : 1;
+    if (s->phase == EWC_BUDGET_PULL) ahead = end / 8 > 0 && left > end ? end / 8 : 1;
     if (left <= every && ahead > (left + 1) / 2) ahead = (left + 1) / 2;
     return step + (ahead < left ? ahead : left);
+}
+
+double ewci_budget_strength(const ewci_budget_state *s)
+{
+    return fmin(s->lambda * s->pull, LARGEST_STRENGTH);
 }
 
 int ewc_budget_due(const ewc_budget *budget, int64_t step)
@@ -230,7 +262,7 @@ static ewc_status check_observation(const ewc_budget *b, const ewc_budget_observ
 
 static void act(ewc_budget *b, const view *v)
 {
-    if (v->left <= END_SHARE || v->steps_left <= b->options.every)
+    if (v->left <= END_SHARE || v->steps_left <= end_steps(b))
         hold(b, v);
     else if (v->share < START_SHARE)
         start(b, v);
@@ -251,7 +283,7 @@ ewc_status ewc_budget_observe(ewc_budget *budget, const ewc_budget_observation *
     ewci_budget_state *s = &budget->state;
     if (o.step == 0) s->first_loss = o.old_loss;
     if (s->new_loss == 0) s->new_loss = o.step > 0 ? o.new_loss : 0;
-    v.rise = o.old_loss / s->first_loss - 1;
+    v.rise = fmin(o.old_loss / s->first_loss - 1, LARGEST_RISE);
     v.fisher_distance_squared = o.fisher_distance_squared;
     v.share = budget->whole_area > 0 ? v.area / budget->whole_area : 0;
     v.left = 1 - v.share;
@@ -262,6 +294,6 @@ ewc_status ewc_budget_observe(ewc_budget *budget, const ewc_budget_observation *
     s->last_rise = v.rise;
     s->last_area = v.area;
     s->next_step = next_probe(budget, o.step);
-    *lambda = s->lambda * s->pull;
+    *lambda = ewci_budget_strength(s);
     return EWC_OK;
 }

@@ -12,7 +12,7 @@ typedef struct ewci_budget_state {
         new_loss; /* of the old text before the first step; of the new text, at the first probe after it */
     double last_loss, last_rise, last_area;
     double predicted;
-    double lambda, pull; /* the strength is lambda * pull; pull is 1 but in the last resort */
+    double lambda, pull; /* ewci_budget_strength; pull is 1 but in the last resort */
     ewc_budget_phase phase;
 } ewci_budget_state;
 
@@ -22,5 +22,8 @@ struct ewc_budget {
     double whole_area;
     ewci_budget_state state;
 };
+
+/* What is in force: lambda * pull, bounded. */
+double ewci_budget_strength(const ewci_budget_state *state);
 
 #endif

@@ -1,9 +1,11 @@
 """What the driver's tests share: running ewc-cpt, .npy files, a tiny model, TAP output. Standard library only."""
 
 import array
+import fcntl
 import json
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -44,6 +46,22 @@ def refused(code, words, *arguments):
     assert out == "", f"printed to stdout: {out}"
     for word in words:
         assert word in error, f"{word!r} is not in: {error}"
+
+
+def interrupt_at(text, arguments, with_signal=signal.SIGINT):
+    """A signal while the run says `text` on stderr. That must be the beginning of a line longer than the pipe holds: the run waits inside it."""
+    stderr, its_end = os.pipe()
+    fcntl.fcntl(its_end, fcntl.F_SETPIPE_SZ, 4096)
+    said = b""
+    with subprocess.Popen([CPT, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=its_end) as process, open(stderr, "rb", 0) as pipe:
+        os.close(its_end)
+        while text.encode() not in said:
+            some = pipe.read(16)
+            assert some, f"ended before it was interrupted: {said[-200:]}"
+            said += some
+        process.send_signal(with_signal)
+        said += pipe.readall()
+    assert process.returncode == (5 if with_signal == signal.SIGINT else -with_signal), (process.returncode, said[-200:])
 
 
 def read_npy(path):

@@ -1,6 +1,5 @@
 """ewc-cpt train: order of the data, log, evaluations, saved model, penalty, resuming, interruption, refusals."""
 
-import fcntl
 import glob
 import json
 import math
@@ -12,7 +11,7 @@ import subprocess
 import time
 from fractions import Fraction
 
-from harness import CPT, VOCABULARY, close, cpt, main, make_model, read_bytes, read_log, read_npy, refused, tokens, write_npy
+from harness import CPT, VOCABULARY, close, cpt, interrupt_at, main, make_model, read_bytes, read_log, read_npy, refused, tokens, write_npy
 
 LENGTH, BATCH = 8, 2
 
@@ -185,22 +184,6 @@ def test_a_resumed_run_is_the_uninterrupted_one():
 
 def aloud(arguments):
     return [a for a in arguments if a != "--quiet"]
-
-
-def interrupt_at(text, arguments):
-    """SIGINT while the run says `text` on stderr. That must be the beginning of a line longer than the pipe holds: the run waits inside it."""
-    stderr, its_end = os.pipe()
-    fcntl.fcntl(its_end, fcntl.F_SETPIPE_SZ, 4096)
-    said = b""
-    with subprocess.Popen([CPT, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=its_end) as process, open(stderr, "rb", 0) as pipe:
-        os.close(its_end)
-        while text.encode() not in said:
-            some = pipe.read(16)
-            assert some, f"ended before it was interrupted: {said[-200:]}"
-            said += some
-        process.send_signal(signal.SIGINT)
-        said += pipe.readall()
-    assert process.returncode == 5, (process.returncode, said[-200:])
 
 
 def test_an_interrupted_evaluation_is_made_again():

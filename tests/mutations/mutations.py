@@ -356,6 +356,9 @@ MUTATIONS = [
              "s->lambda = fmax(s->lambda, FOOT * modelled(b, v)) * fmin(", "s->lambda = s->lambda * fmin(", (BUDGET_TEST,)),
     Mutation("budget: a first rise after the start is not modelled", BUDGET, "if (!s->calibrated && v->share < LATE_START_SHARE",
              "if (s->calibrated && v->share < 0", (BUDGET_TEST,)),
+    Mutation("budget: lambda winds up", BUDGET, "s->lambda = fmin(s->lambda, ceiling(b, v));", "", (BUDGET_TEST,)),
+    Mutation("budget: probes far apart make the run an end", BUDGET, "return b->options.every < most ? b->options.every : most;",
+             "return b->options.every > most ? b->options.every : most;", (BUDGET_TEST,)),
     Mutation("budget: the state forgets the last rise", "lib/train/budget_state.c", "&s->last_loss, &s->last_rise,",
              "&s->last_loss, &s->last_loss,", (BUDGET_TEST,)),
 ]

@@ -89,6 +89,7 @@ typedef struct course {
     ewc_schedule_kind kind;
     int64_t steps;
     double budget, lambda;
+    int64_t every; /* 0: default */
 } course;
 
 static ewc_schedule schedule_of(const course *c)
@@ -112,6 +113,7 @@ static ewc_budget *budget_of(ewc_context *ctx, const course *c)
     o.schedule = schedule_of(c);
     o.steps = c->steps;
     o.lambda = c->lambda;
+    o.every = c->every;
     OK(ctx, ewc_budget_create(ctx, &o, &budget));
     return budget;
 }
@@ -207,7 +209,7 @@ static void budgets_are_met_and_used_under_several_laws(void **state)
         for (int k = 0; k < 4; k++)
             for (int b = 0; b < 3; b++)
                 for (int n = 0; n < lengths_tried; n++) {
-                    const course c = {kinds[k], lengths[n], budgets[b], 128};
+                    const course c = {kinds[k], lengths[n], budgets[b], 128, 0};
                     const plant exact = {.law = (law)l, .strength = 1e5, .random = 7};
                     double best = best_fixed(*state, &exact, &c);
                     check_met(*state, &exact, &c, best);
@@ -220,7 +222,7 @@ static void budgets_are_met_and_used_under_several_laws(void **state)
 static void a_budget_that_cannot_be_met_is_said_to_be_so(void **state)
 {
     const plant p = {.law = UNHELD, .strength = 1e5, .random = 7};
-    const course c = {EWC_SCHEDULE_COSINE, 200, 0.01, 128};
+    const course c = {EWC_SCHEDULE_COSINE, 200, 0.01, 128, 0};
     outcome found = simulate(*state, p, &c, 0);
     assert_false(found.info.met);
     assert_int_equal(found.info.phase, EWC_BUDGET_PULL);
@@ -230,7 +232,7 @@ static void a_budget_that_cannot_be_met_is_said_to_be_so(void **state)
 static void a_budget_that_is_never_touched_lets_lambda_go(void **state)
 {
     const plant p = {.law = QUADRATIC, .strength = 1e-3, .random = 7};
-    const course c = {EWC_SCHEDULE_COSINE, 200, 0.05, 128};
+    const course c = {EWC_SCHEDULE_COSINE, 200, 0.05, 128, 0};
     double risen, most = learned_under(*state, p, &c, 0, &risen);
     outcome found = simulate(*state, p, &c, 0);
     assert_true(found.info.met && found.info.lambda < 1e-6 && found.learned > 0.95 * most);
@@ -244,7 +246,7 @@ static void a_late_rise_is_pulled_back(void **state)
     for (int k = 0; k < 4; k++)
         for (double jump = 0.8; jump < 0.93; jump += 0.03) {
             const plant p = {.law = QUADRATIC, .strength = 1e5, .jump = jump, .random = 7};
-            const course c = {kinds[k], 200, 0.05, 128};
+            const course c = {kinds[k], 200, 0.05, 128, 0};
             outcome found = simulate(*state, p, &c, 0);
             assert_true(found.info.met && found.info.rise > 0.3 * 0.05);
             assert_true(found.probes < 60);
@@ -256,7 +258,7 @@ static void forgetting_that_begins_late_is_met(void **state)
 {
     for (double asleep = 0.2; asleep < 0.65; asleep += 0.1) {
         const plant p = {.law = QUADRATIC, .strength = 1e5, .asleep = asleep, .random = 7};
-        const course c = {EWC_SCHEDULE_COSINE, 200, 0.05, 128};
+        const course c = {EWC_SCHEDULE_COSINE, 200, 0.05, 128, 0};
         outcome found = simulate(*state, p, &c, 0);
         assert_true(found.info.met && found.info.rise > 0.3 * 0.05);
     }
@@ -268,10 +270,68 @@ static void a_wrong_first_lambda_is_mended(void **state)
     static const double first[] = {0, 1e-6, 1, 1e6, 1e12};
     for (int i = 0; i < 5; i++) {
         const plant p = {.law = QUADRATIC, .strength = 1e5, .random = 7};
-        const course c = {EWC_SCHEDULE_COSINE, 200, 0.05, first[i]};
+        const course c = {EWC_SCHEDULE_COSINE, 200, 0.05, first[i], 0};
         outcome found = simulate(*state, p, &c, 0);
         assert_true(found.info.met && found.info.rise > 0.5 * 0.05);
     }
+}
+
+/* The strength after observations of every step up to `last`: `high` until `fall`, `low` from there on, at Q. Never infinite, in F32 neither. */
+static double strength_after(ewc_context *ctx, const course *c, int64_t fall, int64_t last, double low, double q)
+{
+    const double high = 0.1;
+    ewc_budget *budget = budget_of(ctx, c);
+    double lambda = -1;
+    for (int64_t step = 0; step <= last; step++) {
+        const ewc_budget_observation seen = {sizeof seen, step,
+                                             4 * (1 + (step == 0     ? 0
+                                                       : step < fall ? high
+                                                                     : low)),
+                                             3.0, q};
+        if (!ewc_budget_due(budget, step)) continue;
+        OK(ctx, ewc_budget_observe(budget, &seen, &lambda));
+        assert_true(lambda >= 0 && lambda <= 1e30);
+    }
+    ewc_budget_destroy(budget);
+    return lambda;
+}
+
+/* A rise ten times the budget that follows no penalty. 2 G R / (B Q) = 9e5 decides; more than a few thousand times that is of no use. */
+static void lambda_does_not_wind_up(void **state)
+{
+    const course c = {EWC_SCHEDULE_CONSTANT, 5000, 0.01, 128, 1};
+    const double modelled = 2 * 0.045 * 0.1 / (0.01 * 1e-6);
+    double wound = strength_after(*state, &c, 5000, 4000, 0, 1e-6);
+    assert_true(wound > 10 * modelled && wound < 5e3 * modelled);
+    assert_true(strength_after(*state, &c, 4000, 4004, 1e-4, 1e-6) < modelled);
+    assert_true(strength_after(*state, &c, 4000, 4020, 5e-3, 1e-6) < modelled);
+    static const double others[] = {0, 1e-300, 1e-30, 1e30};
+    for (int i = 0; i < 4; i++) (void)strength_after(*state, &c, 6000, 5000, 0, others[i]);
+    const course large = {EWC_SCHEDULE_CONSTANT, 5000, 0.01, 1e300, 1};
+    assert_true(strength_after(*state, &large, 6000, 5000, 0, 0) > 1e29);
+}
+
+/* The interval says how often the old text is looked at, not from when on that is the end. */
+static void probes_that_are_far_apart_do_not_make_the_run_an_end(void **state)
+{
+    static const int64_t lengths[] = {40, 200}, parts[] = {4, 2, 1};
+    for (int n = 0; n < 2; n++)
+        for (int i = 0; i < 3; i++) {
+            const plant p = {.law = QUADRATIC, .strength = 1e5, .random = 7};
+            const course c = {EWC_SCHEDULE_COSINE, lengths[n], 0.05, 128, lengths[n] / parts[i]};
+            ewc_budget *budget = budget_of(*state, &c);
+            ewc_budget_info info = {.struct_size = sizeof info};
+            const ewc_budget_observation first = {sizeof first, 0, 4, 3, 0}, second = {sizeof second, 1, 4.4, 3, 1e-6};
+            double lambda;
+            OK(*state, ewc_budget_observe(budget, &first, &lambda));
+            OK(*state, ewc_budget_observe(budget, &second, &lambda));
+            OK(*state, ewc_budget_describe(budget, &info));
+            assert_int_equal(info.phase, EWC_BUDGET_START);
+            ewc_budget_destroy(budget);
+            outcome found = simulate(*state, p, &c, 0);
+            assert_true(found.info.met && found.info.rise > 0.3 * c.budget);
+            assert_true(found.learned > 0.88 * best_fixed(*state, &p, &c));
+        }
 }
 
 static void a_run_cut_after_every_step_makes_the_same_decisions(void **state)
@@ -279,7 +339,7 @@ static void a_run_cut_after_every_step_makes_the_same_decisions(void **state)
     static const law laws[] = {BETTER_FIRST, UNHELD};
     for (int l = 0; l < 2; l++) {
         const plant p = {.law = laws[l], .strength = 1e5, .noise = 0.1, .random = 7};
-        const course c = {EWC_SCHEDULE_COSINE, 200, 0.02, 128};
+        const course c = {EWC_SCHEDULE_COSINE, 200, 0.02, 128, 0};
         outcome whole = simulate(*state, p, &c, 0), cut = simulate(*state, p, &c, 1);
         assert_memory_equal(&whole, &cut, sizeof whole);
     }
@@ -288,7 +348,7 @@ static void a_run_cut_after_every_step_makes_the_same_decisions(void **state)
 /* The strength after a rise of half the budget at the first probe from `step` on, all before it having seen none. */
 static double first_rise_at(ewc_context *ctx, int64_t step)
 {
-    const course c = {EWC_SCHEDULE_CONSTANT, 200, 0.02, 128};
+    const course c = {EWC_SCHEDULE_CONSTANT, 200, 0.02, 128, 0};
     ewc_budget *budget = budget_of(ctx, &c);
     double lambda = -1;
     for (int64_t s = 0; s <= step; s++) {
@@ -311,7 +371,7 @@ static void the_first_rise_that_can_be_measured_sets_lambda_unless_it_is_late(vo
 
 static void probes_are_at_both_ends_and_every_so_many_steps(void **state)
 {
-    const course c = {EWC_SCHEDULE_CONSTANT, 200, 0.02, 128};
+    const course c = {EWC_SCHEDULE_CONSTANT, 200, 0.02, 128, 0};
     static const int64_t expected[] = {0,   1,   2,   4,   8,   16,  26,  36,  46,  56,  66,  76,  86, 96,
                                        106, 116, 126, 136, 146, 156, 166, 176, 186, 196, 198, 199, 200};
     plant p = {.law = QUADRATIC, .strength = 0, .factor = 1, .random = 7};
@@ -361,7 +421,7 @@ static void wrong_options_are_refused_by_name(void **state)
 static void wrong_observations_change_nothing(void **state)
 {
     ewc_context *ctx = *state;
-    const course c = {EWC_SCHEDULE_CONSTANT, 200, 0.02, 128};
+    const course c = {EWC_SCHEDULE_CONSTANT, 200, 0.02, 128, 0};
     ewc_budget *budget = budget_of(ctx, &c);
     double lambda = -1;
     char before[EWC_BUDGET_TEXT], after[EWC_BUDGET_TEXT];
@@ -384,13 +444,67 @@ static void wrong_observations_change_nothing(void **state)
     assert_string_equal(before, after);
     assert_true(lambda == -1);
     assert_int_equal(ewc_budget_write(budget, after, EWC_BUDGET_TEXT - 1), EWC_ERROR_ARGUMENT);
-    static const char *const wrong[] = {"", "libewc-budget-1", "libewc-budget-1 9 0 1", "libewc-budget-2 0 0 1", "x"};
-    for (int i = 0; i < 5; i++) assert_int_equal(ewc_budget_read(budget, wrong[i]), EWC_ERROR_FORMAT);
-    before[strlen(before) - 4] = '\0'; /* "0x1p+0" without its exponent's end is "0x" and "1p" no more */
-    strcat(before, " z");
-    assert_int_equal(ewc_budget_read(budget, before), EWC_ERROR_FORMAT);
     ewc_budget_destroy(budget);
     ewc_budget_destroy(NULL);
+}
+
+static void check_not_read(ewc_context *ctx, ewc_budget *budget, const char *text, ewc_status status, const char *word)
+{
+    char before[EWC_BUDGET_TEXT], after[EWC_BUDGET_TEXT];
+    OK(ctx, ewc_budget_write(budget, before, sizeof before));
+    assert_int_equal(ewc_budget_read(budget, text), status);
+    if (strstr(ewc_last_error(ctx), word) == NULL) {
+        print_error("no \"%s\" in: %s\n", word, ewc_last_error(ctx));
+        fail();
+    }
+    OK(ctx, ewc_budget_write(budget, after, sizeof after));
+    assert_string_equal(before, after);
+}
+
+/* In the order of the text: phase, last and next step, calibrated; first and new loss, last loss, rise and area, prediction, lambda, pull. */
+static void damaged_states_are_refused_by_name(void **state)
+{
+    static const struct {
+        const char *state, *word;
+    } wrong[] = {{"1 16 26 1 1 1 1 1 1 1 nan 1", "finite"},   {"1 16 26 1 1 1 1 -inf 1 1 1 1", "finite"},
+                 {"4 16 26 1 1 1 1 1 1 1 1 1", "expected"},   {"1 16 26 1 1 1 1 1 1 1 1 1 z", "expected"},
+                 {"1 16 26 1 1 1 1 1 1 1 1", "expected"},     {"1 16 26 1 1 1 1 1 1 1 -1 1", "lambda"},
+                 {"1 16 26 1 1 1 1 1 1 1 1 0.5", "pull"},     {"1 201 202 1 1 1 1 1 1 1 1 1", "last_step"},
+                 {"1 -2 26 1 1 1 1 1 1 1 1 1", "last_step"},  {"1 16 16 1 1 1 1 1 1 1 1 1", "next_step"},
+                 {"1 16 201 1 1 1 1 1 1 1 1 1", "next_step"}, {"1 16 26 2 1 1 1 1 1 1 1 1", "calibrated"},
+                 {"1 16 26 1 0 1 1 1 1 1 1 1", "first_loss"}, {"1 16 26 1 1 -1 1 1 1 1 1 1", "new_loss"},
+                 {"1 16 26 1 1 1 1 1 -1 1 1 1", "last_area"}};
+    ewc_context *ctx = *state;
+    const course c = {EWC_SCHEDULE_CONSTANT, 200, 0.02, 128, 0};
+    ewc_budget *budget = budget_of(ctx, &c);
+    char text[EWC_BUDGET_TEXT];
+    OK(ctx, ewc_budget_read(budget, "libewc-budget-2 0.02 200 10 1 16 26 1 1 1 1 1 1 1 1 1"));
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        snprintf(text, sizeof text, "libewc-budget-2 0.02 200 10 %s", wrong[i].state);
+        check_not_read(ctx, budget, text, EWC_ERROR_FORMAT, wrong[i].word);
+    }
+    static const char *const others[] = {"", "libewc-budget-2", "libewc-budget-2 0.02", "libewc-budget-1 0 0 1", "x"};
+    for (int i = 0; i < 5; i++) check_not_read(ctx, budget, others[i], EWC_ERROR_FORMAT, "libewc-budget-2");
+    ewc_budget_destroy(budget);
+}
+
+static void a_state_of_another_budget_is_refused_by_name(void **state)
+{
+    static const course others[] = {{EWC_SCHEDULE_CONSTANT, 200, 0.03, 128, 0},
+                                    {EWC_SCHEDULE_CONSTANT, 201, 0.02, 128, 10},
+                                    {EWC_SCHEDULE_CONSTANT, 200, 0.02, 128, 9}};
+    static const char *const words[] = {"0.03", "steps", "every"};
+    ewc_context *ctx = *state;
+    const course c = {EWC_SCHEDULE_CONSTANT, 200, 0.02, 128, 0};
+    ewc_budget *budget = budget_of(ctx, &c);
+    char text[EWC_BUDGET_TEXT];
+    for (int i = 0; i < 3; i++) {
+        ewc_budget *other = budget_of(ctx, &others[i]);
+        OK(ctx, ewc_budget_write(other, text, sizeof text));
+        check_not_read(ctx, budget, text, EWC_ERROR_MISMATCH, words[i]);
+        ewc_budget_destroy(other);
+    }
+    ewc_budget_destroy(budget);
 }
 
 static int set_up(void **state)
@@ -414,11 +528,15 @@ int main(void)
         cmocka_unit_test(a_late_rise_is_pulled_back),
         cmocka_unit_test(forgetting_that_begins_late_is_met),
         cmocka_unit_test(a_wrong_first_lambda_is_mended),
+        cmocka_unit_test(lambda_does_not_wind_up),
+        cmocka_unit_test(probes_that_are_far_apart_do_not_make_the_run_an_end),
         cmocka_unit_test(a_run_cut_after_every_step_makes_the_same_decisions),
         cmocka_unit_test(the_first_rise_that_can_be_measured_sets_lambda_unless_it_is_late),
         cmocka_unit_test(probes_are_at_both_ends_and_every_so_many_steps),
         cmocka_unit_test(wrong_options_are_refused_by_name),
         cmocka_unit_test(wrong_observations_change_nothing),
+        cmocka_unit_test(damaged_states_are_refused_by_name),
+        cmocka_unit_test(a_state_of_another_budget_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
