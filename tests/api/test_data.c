@@ -379,32 +379,23 @@ static void opening_survives_every_failed_allocation(void **state)
     assert_int_equal(s.live, 0);
 }
 
-static int clear(void **state)
-{
-    (void)state;
-    files_clear();
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_teardown(name, clear)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(sequences_are_cut_one_token_overlapping),
-        TEST(a_token_more_makes_a_sequence_more),
-        TEST(files_are_one_stream),
-        TEST(shuffling_visits_each_sequence_once_a_pass),
-        TEST(numbers_far_beyond_the_data_are_fine),
-        TEST(ids_are_checked_with_file_and_position),
-        TEST(negative_ids_are_refused_before_anything_is_written),
-        TEST(opening_says_what_is_wrong),
-        TEST(sequences_begin_with_bos_and_every_token_is_scored_once),
-        TEST(tokens_of_one_sequence_need_bos),
-        TEST(documents_begin_at_their_first_token),
-        TEST(writing_refuses_what_it_must),
-        TEST(text_comes_document_by_document),
-        TEST(opening_survives_every_failed_allocation),
+        FILES_TEST(sequences_are_cut_one_token_overlapping),
+        FILES_TEST(a_token_more_makes_a_sequence_more),
+        FILES_TEST(files_are_one_stream),
+        FILES_TEST(shuffling_visits_each_sequence_once_a_pass),
+        FILES_TEST(numbers_far_beyond_the_data_are_fine),
+        FILES_TEST(ids_are_checked_with_file_and_position),
+        FILES_TEST(negative_ids_are_refused_before_anything_is_written),
+        FILES_TEST(opening_says_what_is_wrong),
+        FILES_TEST(sequences_begin_with_bos_and_every_token_is_scored_once),
+        FILES_TEST(tokens_of_one_sequence_need_bos),
+        FILES_TEST(documents_begin_at_their_first_token),
+        FILES_TEST(writing_refuses_what_it_must),
+        FILES_TEST(text_comes_document_by_document),
+        FILES_TEST(opening_survives_every_failed_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

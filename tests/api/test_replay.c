@@ -237,26 +237,17 @@ static void the_fingerprint_is_of_the_ids_in_order(void **state)
     ewc_context_destroy(ctx);
 }
 
-static int clear(void **state)
-{
-    (void)state;
-    files_clear();
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_teardown(name, clear)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(counts_are_within_one_half_at_every_number),
-        TEST(any_run_of_sequences_has_its_share_within_one),
-        TEST(the_count_is_exact_for_numbers_of_any_size),
-        TEST(each_text_keeps_its_own_order),
-        TEST(every_pass_has_each_sequence_once),
-        TEST(the_number_alone_says_what_a_sequence_is),
-        TEST(what_does_not_fit_is_refused_and_nothing_written),
-        TEST(the_fingerprint_is_of_the_ids_in_order),
+        FILES_TEST(counts_are_within_one_half_at_every_number),
+        FILES_TEST(any_run_of_sequences_has_its_share_within_one),
+        FILES_TEST(the_count_is_exact_for_numbers_of_any_size),
+        FILES_TEST(each_text_keeps_its_own_order),
+        FILES_TEST(every_pass_has_each_sequence_once),
+        FILES_TEST(the_number_alone_says_what_a_sequence_is),
+        FILES_TEST(what_does_not_fit_is_refused_and_nothing_written),
+        FILES_TEST(the_fingerprint_is_of_the_ids_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -350,31 +350,22 @@ static void survives_every_failed_allocation_of_json(void **state)
     cJSON_InitHooks(NULL);
 }
 
-static int clear(void **state)
-{
-    (void)state;
-    files_clear();
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_teardown(name, clear)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(reads_the_older_spelling),
-        TEST(reads_the_newer_spelling),
-        TEST(null_softcaps_and_windows_mean_none),
-        TEST(every_needed_field_is_asked_for),
-        TEST(refuses_values_out_of_range),
-        TEST(refuses_by_name_what_is_not_implemented),
-        TEST(accepts_the_other_names_of_the_same_thing),
-        TEST(reads_a_file_or_its_directory),
-        TEST(writing_keeps_spelling_order_and_unknown_fields),
-        TEST(writing_puts_right_what_differs),
-        TEST(a_new_file_has_both_spellings),
-        TEST(survives_every_failed_allocation),
-        TEST(survives_every_failed_allocation_of_json),
+        FILES_TEST(reads_the_older_spelling),
+        FILES_TEST(reads_the_newer_spelling),
+        FILES_TEST(null_softcaps_and_windows_mean_none),
+        FILES_TEST(every_needed_field_is_asked_for),
+        FILES_TEST(refuses_values_out_of_range),
+        FILES_TEST(refuses_by_name_what_is_not_implemented),
+        FILES_TEST(accepts_the_other_names_of_the_same_thing),
+        FILES_TEST(reads_a_file_or_its_directory),
+        FILES_TEST(writing_keeps_spelling_order_and_unknown_fields),
+        FILES_TEST(writing_puts_right_what_differs),
+        FILES_TEST(a_new_file_has_both_spellings),
+        FILES_TEST(survives_every_failed_allocation),
+        FILES_TEST(survives_every_failed_allocation_of_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

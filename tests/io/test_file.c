@@ -452,38 +452,29 @@ static void survives_every_failed_allocation(void **state)
     assert_int_equal(files_count(files_directory()), 1);
 }
 
-static int clear(void **state)
-{
-    (void)state;
-    files_clear();
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_teardown(name, clear)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(writes_and_reads),
-        TEST(checksums_are_those_of_zlib),
-        TEST(a_file_is_not_there_before_commit),
-        TEST(does_not_overwrite_what_appears_meanwhile),
-        TEST(two_writers_of_one_file_do_not_disturb_each_other),
-        TEST(refuses_places_that_are_no_files),
-        TEST(follows_a_symbolic_link),
-        TEST(a_full_disk_leaves_the_old_file),
-        TEST(a_directory_that_cannot_be_written_is_named),
-        TEST(copies_a_file_if_it_is_there),
-        TEST(plain_names_stay_in_their_directory),
-        TEST(a_stage_becomes_a_directory),
-        TEST(a_stage_replaces_a_directory_whole),
-        TEST(a_stage_replaces_what_a_link_points_to),
-        TEST(a_stage_replaces_the_working_directory),
-        TEST(a_stage_joins_a_directory),
-        TEST(a_failed_join_keeps_what_makes_the_old_files_count),
-        TEST(a_stale_file_that_cannot_be_removed_is_named),
-        TEST(a_file_in_the_directorys_place_is_refused),
-        TEST(survives_every_failed_allocation),
+        FILES_TEST(writes_and_reads),
+        FILES_TEST(checksums_are_those_of_zlib),
+        FILES_TEST(a_file_is_not_there_before_commit),
+        FILES_TEST(does_not_overwrite_what_appears_meanwhile),
+        FILES_TEST(two_writers_of_one_file_do_not_disturb_each_other),
+        FILES_TEST(refuses_places_that_are_no_files),
+        FILES_TEST(follows_a_symbolic_link),
+        FILES_TEST(a_full_disk_leaves_the_old_file),
+        FILES_TEST(a_directory_that_cannot_be_written_is_named),
+        FILES_TEST(copies_a_file_if_it_is_there),
+        FILES_TEST(plain_names_stay_in_their_directory),
+        FILES_TEST(a_stage_becomes_a_directory),
+        FILES_TEST(a_stage_replaces_a_directory_whole),
+        FILES_TEST(a_stage_replaces_what_a_link_points_to),
+        FILES_TEST(a_stage_replaces_the_working_directory),
+        FILES_TEST(a_stage_joins_a_directory),
+        FILES_TEST(a_failed_join_keeps_what_makes_the_old_files_count),
+        FILES_TEST(a_stale_file_that_cannot_be_removed_is_named),
+        FILES_TEST(a_file_in_the_directorys_place_is_refused),
+        FILES_TEST(survives_every_failed_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -374,31 +374,22 @@ static void survives_every_failed_allocation(void **state)
     check_model(bare_open(&b), 5);
 }
 
-static int clear(void **state)
-{
-    (void)state;
-    files_clear();
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_teardown(name, clear)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(one_file_round_trip),
-        TEST(text_parts_are_found_under_their_plain_names),
-        TEST(shards_are_as_large_as_allowed),
-        TEST(shards_say_that_they_are_for_pytorch),
-        TEST(does_not_overwrite_unless_asked),
-        TEST(overwriting_replaces_the_weights_alone),
-        TEST(interrupted_before_the_index_the_old_shards_still_count),
-        TEST(tokenizer_files_are_carried_over),
-        TEST(the_index_is_checked),
-        TEST(a_tensor_in_two_shards_is_refused),
-        TEST(names_may_not_leave_the_directory),
-        TEST(says_what_is_missing),
-        TEST(survives_every_failed_allocation),
+        FILES_TEST(one_file_round_trip),
+        FILES_TEST(text_parts_are_found_under_their_plain_names),
+        FILES_TEST(shards_are_as_large_as_allowed),
+        FILES_TEST(shards_say_that_they_are_for_pytorch),
+        FILES_TEST(does_not_overwrite_unless_asked),
+        FILES_TEST(overwriting_replaces_the_weights_alone),
+        FILES_TEST(interrupted_before_the_index_the_old_shards_still_count),
+        FILES_TEST(tokenizer_files_are_carried_over),
+        FILES_TEST(the_index_is_checked),
+        FILES_TEST(a_tensor_in_two_shards_is_refused),
+        FILES_TEST(names_may_not_leave_the_directory),
+        FILES_TEST(says_what_is_missing),
+        FILES_TEST(survives_every_failed_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

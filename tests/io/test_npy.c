@@ -245,22 +245,13 @@ static void writes_floats_byte_for_byte_as_numpy_does(void **state)
     bare_close(&b);
 }
 
-static int clear(void **state)
-{
-    (void)state;
-    files_clear();
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_teardown(name, clear)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(reads_every_type_and_version),     TEST(refuses_other_headers),
-        TEST(refuses_what_is_no_npy_file),      TEST(refuses_a_file_cut_short_anywhere),
-        TEST(survives_every_changed_byte),      TEST(finds_ids_outside_a_range),
-        TEST(writes_ids_as_narrow_as_they_fit), TEST(writes_floats_byte_for_byte_as_numpy_does),
+        FILES_TEST(reads_every_type_and_version),     FILES_TEST(refuses_other_headers),
+        FILES_TEST(refuses_what_is_no_npy_file),      FILES_TEST(refuses_a_file_cut_short_anywhere),
+        FILES_TEST(survives_every_changed_byte),      FILES_TEST(finds_ids_outside_a_range),
+        FILES_TEST(writes_ids_as_narrow_as_they_fit), FILES_TEST(writes_floats_byte_for_byte_as_numpy_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -356,36 +356,27 @@ static void survives_every_failed_allocation(void **state)
     assert_in_range(bare_starve(open_and_close, path), 5, 100);
 }
 
-static int clear(void **state)
-{
-    (void)state;
-    files_clear();
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_teardown(name, clear)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(reads_tensors_metadata_and_order),
-        TEST(reads_a_file_without_tensors),
-        TEST(knows_every_element_type_and_its_size),
-        TEST(says_when_data_is_not_aligned),
-        TEST(refuses_bad_header_lengths),
-        TEST(refuses_a_missing_file_a_directory_and_a_pipe),
-        TEST(refuses_what_is_not_strict_json),
-        TEST(names_from_files_cannot_command_a_terminal),
-        TEST(refuses_names_that_occur_twice),
-        TEST(refuses_bad_metadata),
-        TEST(refuses_bad_types),
-        TEST(refuses_bad_shapes),
-        TEST(refuses_bad_offsets),
-        TEST(refuses_overlaps_gaps_and_trailing_bytes),
-        TEST(refuses_a_file_cut_short_anywhere),
-        TEST(survives_every_changed_byte),
-        TEST(finds_a_tensor_of_the_wanted_shape_and_type),
-        TEST(survives_every_failed_allocation),
+        FILES_TEST(reads_tensors_metadata_and_order),
+        FILES_TEST(reads_a_file_without_tensors),
+        FILES_TEST(knows_every_element_type_and_its_size),
+        FILES_TEST(says_when_data_is_not_aligned),
+        FILES_TEST(refuses_bad_header_lengths),
+        FILES_TEST(refuses_a_missing_file_a_directory_and_a_pipe),
+        FILES_TEST(refuses_what_is_not_strict_json),
+        FILES_TEST(names_from_files_cannot_command_a_terminal),
+        FILES_TEST(refuses_names_that_occur_twice),
+        FILES_TEST(refuses_bad_metadata),
+        FILES_TEST(refuses_bad_types),
+        FILES_TEST(refuses_bad_shapes),
+        FILES_TEST(refuses_bad_offsets),
+        FILES_TEST(refuses_overlaps_gaps_and_trailing_bytes),
+        FILES_TEST(refuses_a_file_cut_short_anywhere),
+        FILES_TEST(survives_every_changed_byte),
+        FILES_TEST(finds_a_tensor_of_the_wanted_shape_and_type),
+        FILES_TEST(survives_every_failed_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -228,22 +228,13 @@ static void survives_every_failed_allocation_of_json(void **state)
     bare_close(&b);
 }
 
-static int clear(void **state)
-{
-    (void)state;
-    files_clear();
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_teardown(name, clear)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(round_trip_of_every_type_from_a_reader), TEST(round_trip_of_values_shapes_and_metadata),
-        TEST(data_is_aligned_whatever_the_header),    TEST(overwrites_only_when_asked),
-        TEST(a_failing_source_leaves_nothing),        TEST(refuses_impossible_tensors),
-        TEST(survives_every_failed_allocation),       TEST(survives_every_failed_allocation_of_json),
+        FILES_TEST(round_trip_of_every_type_from_a_reader), FILES_TEST(round_trip_of_values_shapes_and_metadata),
+        FILES_TEST(data_is_aligned_whatever_the_header),    FILES_TEST(overwrites_only_when_asked),
+        FILES_TEST(a_failing_source_leaves_nothing),        FILES_TEST(refuses_impossible_tensors),
+        FILES_TEST(survives_every_failed_allocation),       FILES_TEST(survives_every_failed_allocation_of_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

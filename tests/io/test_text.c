@@ -249,29 +249,20 @@ static void survives_every_failed_allocation(void **state)
     assert_in_range(bare_starve(read_whole_file, path), 4, 50);
 }
 
-static int clear(void **state)
-{
-    (void)state;
-    files_clear();
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_teardown(name, clear)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_text_file_is_one_document),
-        TEST(every_line_of_jsonl_is_a_document),
-        TEST(gzip_is_read_as_if_it_were_plain),
-        TEST(long_documents_come_whole),
-        TEST(refuses_other_names),
-        TEST(refuses_bad_utf8_with_its_place),
-        TEST(refuses_nul),
-        TEST(refuses_lines_without_text),
-        TEST(refuses_more_than_the_limit),
-        TEST(refuses_gzip_that_is_cut_short_or_corrupt),
-        TEST(survives_every_failed_allocation),
+        FILES_TEST(a_text_file_is_one_document),
+        FILES_TEST(every_line_of_jsonl_is_a_document),
+        FILES_TEST(gzip_is_read_as_if_it_were_plain),
+        FILES_TEST(long_documents_come_whole),
+        FILES_TEST(refuses_other_names),
+        FILES_TEST(refuses_bad_utf8_with_its_place),
+        FILES_TEST(refuses_nul),
+        FILES_TEST(refuses_lines_without_text),
+        FILES_TEST(refuses_more_than_the_limit),
+        FILES_TEST(refuses_gzip_that_is_cut_short_or_corrupt),
+        FILES_TEST(survives_every_failed_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,6 +38,13 @@ void files_clear(void)
     nftw(files_directory(), remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+int files_teardown(void **state)
+{
+    (void)state;
+    files_clear();
+    return 0;
+}
+
 const char *files_path(const char *name)
 {
     static char paths[16][4200];

@@ -11,6 +11,10 @@
 const char *files_directory(void);
 void files_clear(void);
 
+/* A test after which the directory is emptied. */
+int files_teardown(void **state);
+#define FILES_TEST(name) cmocka_unit_test_teardown(name, files_teardown)
+
 /* "DIRECTORY/name"; one of 16 buffers used in turn. */
 const char *files_path(const char *name);
 
