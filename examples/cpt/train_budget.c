@@ -80,7 +80,7 @@ static ewc_status fill(train_budget *b, int64_t first, int64_t count)
     return status == EWC_OK ? batch_room_filled(&b->room, count, b->first_token) : status;
 }
 
-/* Whether a loss can be measured: sequences of BOS alone have no target. */
+/* Whether a loss can be measured: the sequences that the probe takes may be BOS alone, where others of the file are not. */
 static int check_scored(train_budget *b)
 {
     for (int64_t i = 0; i < b->sequences; i++) {

@@ -40,14 +40,14 @@ def test_the_bundled_model_keeps_its_budgets_and_learns_more_with_larger_ones():
                     out.write(source.read())
         cpt("tokenize", "--tokenizer", TOKENIZER, "--out", name + ".npy", name + ".txt")
     write_npy("part.npy", read_npy("new.npy")[1][:500])
-    sizes = ["--length", 32, "--batch", 4, "--steps", 24, "--lr", 2e-3, "--schedule", "cosine", "--warmup", 3, "--beta2", 0.99, "--clip", 1,
+    sizes = ["--length", 32, "--batch", 4, "--steps", 40, "--lr", 2e-3, "--schedule", "cosine", "--warmup", 4, "--beta2", 0.99, "--clip", 1,
              "--quiet", "--threads", 1]
     # What the model is to keep it must know first.
     cpt("train", "--model", model, "--data", "old.npy", *sizes, "--out", "m")
     cpt("fisher", "--model", "m", "--data", "old.npy", "--length", 32, "--sequences", 32, "--batch", 8, "--threads", 1, "--out", "f.safetensors")
     losses, lambdas = [], []
-    for budget in (0.01, 0.05, 0.2):
-        out, _ = cpt("train", "--model", "m", "--fisher", "f.safetensors", "--data", "new.npy", *sizes, "--eval", "new=part.npy", "--forget-every", 3,
+    for budget in (0.02, 0.2):
+        out, _ = cpt("train", "--model", "m", "--fisher", "f.safetensors", "--data", "new.npy", *sizes, "--eval", "new=part.npy", "--forget-sequences", 8,
                      "--forget-budget", budget, "--forget-probe", "old.npy", "--log", f"{budget}.jsonl", "--out", f"o{budget}")
         log = read_log(f"{budget}.jsonl")
         end = of_type(log, "forget_budget")[0]
@@ -55,7 +55,7 @@ def test_the_bundled_model_keeps_its_budgets_and_learns_more_with_larger_ones():
         assert "met; lambda" in out and "NOT" not in out
         losses.append(of_type(log, "eval")[-1]["nll"])
         lambdas.append(end["lambda"])
-    assert losses[0] > losses[1] > losses[2] and lambdas[0] > lambdas[1] > lambdas[2], (losses, lambdas)
+    assert losses[0] > losses[1] and lambdas[0] > lambdas[1], (losses, lambdas)
 
 
 def test_probes_and_the_lambda_of_every_step_are_in_the_log():
@@ -167,7 +167,9 @@ def test_shares_and_wrong_options():
     write_npy("far.npy", [3, 4, 5, 999] * 10, "<i4")
     refused(3, ["far.npy", "999"], *(arguments[:-1] + ["far.npy"]))
     write_npy("bos.npy", [2] * 100)
-    refused(3, ["--forget-probe bos.npy", "scored"], *(arguments[:-1] + ["bos.npy", "--bos"]))
+    refused(3, ["bos.npy", "nothing is scored"], *(arguments[:-1] + ["bos.npy", "--bos"]))
+    write_npy("first.npy", [2] * 100 + tokens(400))  # of which one sequence is the first
+    refused(3, ["--forget-probe first.npy", "--forget-sequences"], *(arguments[:-1] + ["first.npy", "--bos", "--forget-sequences", 1]))
     assert not os.path.exists("x")
 
 
