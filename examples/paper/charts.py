@@ -108,14 +108,14 @@ def picture(title, panels, legend, columns=2):
     rows = -(-len(panels) // columns)
     width = LEFT + columns * COLUMN - 20
     below = TOP + rows * ROW - 6
-    height = below + 20 * -(-len(legend) // 4) + 8
+    height = below + 20 * -(-len(legend) // 3) + 8
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
            'font-family="sans-serif" font-size="12">', style(), f'<rect width="{width}" height="{height}" class="paper"/>',
            f'<text x="{LEFT}" y="22">{html.escape(title)}</text>']
     for number, arguments in enumerate(panels):
         out += panel(number, columns, **arguments)
     for number, (colour, text) in enumerate(legend):
-        x, y = 24 + (width - 40) / 4 * (number % 4), below + 20 * (number // 4)
+        x, y = 24 + (width - 40) / 3 * (number % 3), below + 20 * (number // 3)
         out.append(f'<line x1="{x:.0f}" x2="{x + 22:.0f}" y1="{y}" y2="{y}" stroke-width="3" class="c{colour}"/>')
         out.append(f'<text x="{x + 28:.0f}" y="{y + 4}">{html.escape(text)}</text>')
     return "\n".join(out) + "\n</svg>\n"
