@@ -80,7 +80,7 @@ def work(study, run):
 
 def show(study, tasks, runs):
     records = [record for record in tasks.records() if record["kind"] == "train" and "seconds" in record["timing"]]
-    rates = sorted(work(study, study.find(record["run"])) / record["timing"]["whole_seconds"] for record in records)
+    rates = sorted(work(study, study.find(record["run"])) / max(record["timing"]["whole_seconds"], 0.1) for record in records)
     rate = rates[len(rates) // 2] if rates else study.tokens_per_second
     left = 0.0
     for run in runs:

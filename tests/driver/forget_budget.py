@@ -10,6 +10,23 @@ from harness import CPT, ROOT, TOKENIZER, cpt, interrupt_at, main, make_model, r
 LENGTH, BATCH = 8, 2
 
 
+OLD_WORDS = "the old river runs slowly past a quiet village where children play near their houses while water falls over stones and light"
+NEW_WORDS = "upė lėtai teka pro tylų kaimą kur vaikai žaidžia prie savo namų o vanduo krinta per akmenis ir šviesa"
+
+
+def sentences(words, count):
+    """Reproducible sentences of these words, each word mostly followed by one of a few."""
+    state, at, lines = 1, 0, []
+    for _ in range(count):
+        line = []
+        for _ in range(9):
+            state = (state * 1103515245 + 12345) % 2**31
+            at = (3 * at + 1 + state // 65536 % 4) % len(words)
+            line.append(words[at])
+        lines.append(" ".join(line).capitalize() + ".")
+    return "\n".join(lines) + "\n"
+
+
 def prepare():
     """A tiny model that knows the old text, and its Fisher; old and new text share no token: learning the new one makes the old one worse."""
     make_model("random")
@@ -20,9 +37,9 @@ def prepare():
     cpt("fisher", "--model", "m", "--data", "old.npy", "--length", LENGTH, "--sequences", 40, "--batch", 5, "--out", "f.safetensors")
 
 
-def command(out, *more, steps=40, budget="5%"):
+def command(out, *more, steps=40, budget="5%", rate=3e-3):
     return ["train", "--model", "m", "--fisher", "f.safetensors", "--data", "new.npy", "--length", LENGTH, "--batch", BATCH, "--steps", steps,
-            "--lr", 3e-3, "--quiet", "--threads", 1, "--save-dtype", "f32", "--log", out + ".jsonl", "--out", out, "--forget-budget",
+            "--lr", rate, "--quiet", "--threads", 1, "--save-dtype", "f32", "--log", out + ".jsonl", "--out", out, "--forget-budget",
                      budget,
             "--forget-probe", "old.npy", *more]
 
@@ -33,11 +50,9 @@ def of_type(log, kind):
 
 def test_the_bundled_model_keeps_its_budgets_and_learns_more_with_larger_ones():
     model = os.path.join(ROOT, "examples/demo/model")
-    for name, files in (("old", ["docs/ewc.md", "README.md"]), ("new", ["lib/train/step.c", "lib/train/state.c"])):
+    for name, words in (("old", OLD_WORDS), ("new", NEW_WORDS)):
         with open(name + ".txt", "w", encoding="utf-8") as out:
-            for file in files:
-                with open(os.path.join(ROOT, file), encoding="utf-8") as source:
-                    out.write(source.read())
+            out.write(sentences(words.split(), 700))
         cpt("tokenize", "--tokenizer", TOKENIZER, "--out", name + ".npy", name + ".txt")
     write_npy("part.npy", read_npy("new.npy")[1][:500])
     sizes = ["--length", 32, "--batch", 4, "--steps", 40, "--lr", 2e-3, "--schedule", "cosine", "--warmup", 4, "--beta2", 0.99, "--clip", 1,
@@ -141,10 +156,10 @@ def test_another_budget_or_probe_is_not_resumed():
 
 def test_a_budget_that_cannot_be_kept_is_said_to_be_so():
     prepare()
-    # In the gradient form weights jitter about their anchor by the learning rate, whatever lambda is.
-    out, error = cpt(*command("o", "--penalty", "gradient", budget="0.0001%"))
+    # In the gradient form weights jitter about their anchor by the learning rate, whatever lambda is: here by much.
+    out, error = cpt(*command("o", "--penalty", "gradient", budget="0.0001%", rate=5e-2))
     end = of_type(read_log("o.jsonl"), "forget_budget")[0]
-    assert end["met"] is False and end["rise"] > 1e-6
+    assert end["met"] is False and end["rise"] > 1e-6, end
     assert "NOT met" in out and "budget was not met" in error and os.path.exists("o/model.safetensors")
 
 
