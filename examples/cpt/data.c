@@ -44,6 +44,13 @@ ewc_status batch_room_filled(batch_room *room, int64_t count, int64_t first_toke
     return ewc_data_documents(count, room->batch.length, room->tokens, (int32_t)first_token, room->documents);
 }
 
+bool any_scored(const int32_t *targets, int64_t length)
+{
+    for (int64_t i = 0; i < length; i++)
+        if (targets[i] >= 0) return true;
+    return false;
+}
+
 bool split_name(const char *argument, char **name, const char **path)
 {
     const char *equals = strchr(argument, '=');
@@ -86,7 +93,7 @@ static ewc_status find_scored(ewc_data *data, int64_t length, bool *scored)
     ewc_status status = batch_room_make(&room, 1, length) ? EWC_OK : EWC_ERROR_MEMORY;
     for (int64_t k = 0; status == EWC_OK && !*scored && (k == 0 || k < ewc_data_sequences(data)); k++) {
         status = batch_room_fill(&room, data, EWC_ORDER_SEQUENTIAL, 0, k, 1, -1);
-        for (int64_t i = 0; status == EWC_OK && i < length; i++) *scored |= room.targets[i] >= 0;
+        *scored = status == EWC_OK && any_scored(room.targets, length);
     }
     batch_room_free(&room);
     return status;

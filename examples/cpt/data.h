@@ -21,6 +21,9 @@ ewc_status batch_room_fill(batch_room *room, ewc_data *data, ewc_order order, ui
 /* The same for a room whose tokens and targets are there already: `count` sequences of them. */
 ewc_status batch_room_filled(batch_room *room, int64_t count, int64_t first_token);
 
+/* Whether any of a sequence's targets counts. */
+bool any_scored(const int32_t *targets, int64_t length);
+
 /* "NAME=PATH": name is a new string (free), path points into the argument. Without '=' the name is the path. */
 bool split_name(const char *argument, char **name, const char **path);
 

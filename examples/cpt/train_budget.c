@@ -86,8 +86,7 @@ static int check_scored(train_budget *b)
     for (int64_t i = 0; i < b->sequences; i++) {
         ewc_status status = fill(b, i, 1);
         if (status != EWC_OK) return program_fail(NAME, b->context, status);
-        for (int64_t j = 0; j < b->o->length; j++)
-            if (b->room.targets[j] >= 0) return CPT_OK;
+        if (any_scored(b->room.targets, b->o->length)) return CPT_OK;
     }
     return program_error(NAME, CPT_INPUT,
                          "--forget-probe %s: expected old text to measure a loss on, found no token that is scored in "

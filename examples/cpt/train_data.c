@@ -112,9 +112,7 @@ ewc_status train_data_fill(train_data *d, int64_t steps_done)
 static bool is_scored(const train_data *d, int64_t sequence)
 {
     const int32_t *targets = d->rooms[sequence / d->o->batch].targets + sequence % d->o->batch * d->o->length;
-    for (int64_t i = 0; i < d->o->length; i++)
-        if (targets[i] >= 0) return true;
-    return false;
+    return any_scored(targets, d->o->length);
 }
 
 replay_statistics train_data_split(const train_data *d)

@@ -6,6 +6,7 @@
 
 #include "api/require.h"
 #include "core/context.h"
+#include "core/hash.h"
 #include "core/memory.h"
 #include "core/random.h"
 #include "io/npy.h"
@@ -156,13 +157,12 @@ ewc_status ewc_data_fingerprint(ewc_data *data, uint64_t *fingerprint)
     enum { BLOCK = 1 << 22 };
     EWCI_REQUIRE(NULL, data);
     EWCI_REQUIRE(data->ctx, fingerprint);
-    uint64_t hash = 0x9e3779b97f4a7c15ULL;
+    uint64_t hash = EWCI_HASH_START;
     for (int64_t file = 0; file < data->files; file++) {
         const ewci_npy *npy = &data->npy[file];
         for (int64_t i = 0; i < npy->count; i++) {
             if (i % BLOCK == 0) EWCI_TRY(ewci_check_cancelled(data->ctx));
-            hash = (hash ^ (uint64_t)ewci_npy_id(npy, i)) * 0xff51afd7ed558ccdULL;
-            hash ^= hash >> 32;
+            hash = ewci_hash_mix(hash, (uint64_t)ewci_npy_id(npy, i));
         }
     }
     *fingerprint = hash;

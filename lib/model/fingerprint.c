@@ -1,26 +1,19 @@
 /* A 64-bit fingerprint of a set of tensors: names, shapes and the bits of their f32 values.
  *
- * Not cryptographic: it tells two models apart, it does not resist an attacker. Each 64-bit word is folded in with a multiply
- * and a xor-shift (the finaliser constants of MurmurHash3, by Appleby, as a mixing step); eight independent lanes keep it at
- * memory speed. -0.0 and 0.0 differ, as bits do. */
+ * Eight independent lanes keep it at memory speed. -0.0 and 0.0 differ, as bits do. */
 #include <string.h>
 
+#include "core/hash.h"
 #include "core/memory.h"
 #include "core/status.h"
 #include "model/model.h"
 
 enum { LANES = 8, BLOCK = 8192 };
 
-static uint64_t mix(uint64_t hash, uint64_t word)
-{
-    hash = (hash ^ word) * 0xff51afd7ed558ccdULL;
-    return hash ^ (hash >> 32);
-}
-
 static uint64_t hash_text(uint64_t hash, const char *text)
 {
-    for (; *text != '\0'; text++) hash = mix(hash, (unsigned char)*text);
-    return mix(hash, 0);
+    for (; *text != '\0'; text++) hash = ewci_hash_mix(hash, (unsigned char)*text);
+    return ewci_hash_mix(hash, 0);
 }
 
 /* Lane i takes elements i, i + LANES, ...: callers hand over blocks that start at multiples of LANES. */
@@ -31,7 +24,7 @@ static void hash_values(uint64_t lane[LANES], const float *values, int64_t count
         for (int64_t j = 0; j < n; j++) {
             uint32_t bits;
             memcpy(&bits, &values[i + j], sizeof bits);
-            lane[j] = mix(lane[j], bits);
+            lane[j] = ewci_hash_mix(lane[j], bits);
         }
     }
 }
@@ -39,7 +32,7 @@ static void hash_values(uint64_t lane[LANES], const float *values, int64_t count
 ewc_status ewci_fingerprint(ewc_context *ctx, const ewci_layout *layout, ewci_values_callback values, void *user,
                             uint64_t *fingerprint)
 {
-    uint64_t hash = 0x9e3779b97f4a7c15ULL;
+    uint64_t hash = EWCI_HASH_START;
     void *memory;
     EWCI_TRY(ewci_alloc(ctx, BLOCK * sizeof(float), "a block for the fingerprint", &memory));
     float *block = memory;
@@ -48,13 +41,14 @@ ewc_status ewci_fingerprint(ewc_context *ctx, const ewci_layout *layout, ewci_va
         const ewc_tensor_info *tensor = &layout->tensors[t];
         int64_t total = tensor->rows * tensor->columns;
         uint64_t lane[LANES] = {1, 2, 3, 4, 5, 6, 7, 8};
-        hash = mix(mix(hash_text(hash, tensor->name), (uint64_t)tensor->rows), (uint64_t)tensor->columns);
+        hash = ewci_hash_mix(ewci_hash_mix(hash_text(hash, tensor->name), (uint64_t)tensor->rows),
+                             (uint64_t)tensor->columns);
         for (int64_t first = 0; first < total && status == EWC_OK; first += BLOCK) {
             int64_t n = total - first < BLOCK ? total - first : BLOCK;
             status = values(user, t, first, n, block);
             if (status == EWC_OK) hash_values(lane, block, n);
         }
-        for (int i = 0; i < LANES; i++) hash = mix(hash, lane[i]);
+        for (int i = 0; i < LANES; i++) hash = ewci_hash_mix(hash, lane[i]);
     }
     ewci_free(ctx, block);
     if (status == EWC_OK) *fingerprint = hash;

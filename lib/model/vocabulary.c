@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <zlib.h>
 
+#include "core/hash.h"
 #include "core/memory.h"
 #include "core/status.h"
 #include "model/workspace.h"
@@ -25,16 +26,15 @@ static ewc_status mark(ewc_context *ctx, const ewci_vocabulary *v, int64_t count
     return EWC_OK;
 }
 
-/* Numbers the listed ids; the constants are those of fingerprint.c. */
+/* Numbers the listed ids. */
 static void number(ewci_vocabulary *v)
 {
-    uint64_t hash = 0x9e3779b97f4a7c15ULL ^ (uint64_t)v->whole;
+    uint64_t hash = EWCI_HASH_START ^ (uint64_t)v->whole;
     for (int64_t id = 0; id < v->whole; id++) {
         if (v->rows[id] < 0) continue;
         v->ids[v->count] = (int32_t)id;
         v->rows[id] = (int32_t)v->count++;
-        hash = (hash ^ (uint64_t)id) * 0xff51afd7ed558ccdULL;
-        hash ^= hash >> 32;
+        hash = ewci_hash_mix(hash, (uint64_t)id);
     }
     v->list = hash;
 }

@@ -6,6 +6,7 @@
  *   batch_mean       F = mean over batches of (mean_b dl_b/dw)^2 */
 #include <math.h>
 
+#include "core/hash.h"
 #include "core/memory.h"
 #include "core/random.h"
 #include "core/sized.h"
@@ -98,8 +99,7 @@ static void hash_data(ewc_fisher *fisher, const ewc_batch *batch)
     for (int64_t i = 0; i < batch->sequences * batch->length; i++) {
         uint64_t word = (uint64_t)(uint32_t)batch->tokens[i] << 32 | (uint32_t)batch->targets[i];
         if (i % batch->length == 0) hash = (hash ^ (uint64_t)batch->length) * 0x9e3779b97f4a7c15ULL;
-        hash = (hash ^ word) * 0xff51afd7ed558ccdULL;
-        hash ^= hash >> 32;
+        hash = ewci_hash_mix(hash, word);
     }
     fisher->info.data_fingerprint = hash;
 }

@@ -291,7 +291,7 @@ MUTATIONS = [
     Mutation("step: a sequence's loss over all its tokens, scored or not", "lib/train/step.c", "losses[b] = scored > 0 ? sum / (double)scored : 0;",
              "losses[b] = scored > 0 ? sum / (double)batch->length : 0;", ("train/test_trainer",)),
     Mutation("fingerprint: the order of the tokens does not matter", "lib/api/data.c",
-             "hash = (hash ^ (uint64_t)ewci_npy_id(npy, i)) * 0xff51afd7ed558ccdULL;\n            hash ^= hash >> 32;",
+             "hash = ewci_hash_mix(hash, (uint64_t)ewci_npy_id(npy, i));",
              "hash += (uint64_t)ewci_npy_id(npy, i);", ("api/test_replay",)),
     # ---- checkpoints
     Mutation("load: any other tensor of a Gemma 3 directory is taken for its vision part", CHECKPOINT,
